@@ -1,0 +1,1 @@
+"""The `zerocloud` command line, one file per subcommand."""
