@@ -1,0 +1,299 @@
+"""Conf dictionaries of the two filters → frozen records.
+
+Parsed once, when the server starts.  A bad value raises ConfigError with the
+option's name, the value and what is allowed, so that the server does not
+start.  Units are in the names.  The samples in etc/ list every option with its
+default (a test holds them to the tables here).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from zerocloud.errors import ConfigError
+from zerocloud.job.limits import GIB, MIB, JobCaps, Limits
+
+TRUE_WORDS = {"true", "1", "yes", "on", "t", "y"}
+FALSE_WORDS = {"false", "0", "no", "off", "f", "n"}
+
+
+class _Reader:
+    """Reads options out of a conf dict, remembering which were read."""
+
+    def __init__(self, conf: Mapping[str, str]) -> None:
+        self._conf = conf
+        self.names: list[tuple[str, str]] = []
+
+    def _text(self, name: str, default: str) -> str:
+        self.names.append((name, default))
+        return str(self._conf.get(name, default)).strip()
+
+    def text(self, name: str, default: str) -> str:
+        return self._text(name, default)
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        value = self._text(name, "true" if default else "false").lower()
+        if value in TRUE_WORDS:
+            return True
+        if value in FALSE_WORDS:
+            return False
+        raise ConfigError(f"{name} is {value!r}; allowed is true or false")
+
+    def whole(self, name: str, default: int, low: int, high: int) -> int:
+        value = self._text(name, str(default))
+        try:
+            number = int(value)
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            raise ConfigError(
+                f"{name} is {value!r}; allowed is a whole number from {low} "
+                f"to {high}"
+            )
+        return number
+
+    def seconds(
+        self, name: str, default: float, low: float, high: float
+    ) -> float:
+        value = self._text(name, f"{default:g}")
+        try:
+            number = float(value)
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            raise ConfigError(
+                f"{name} is {value!r}; allowed is a number of seconds from "
+                f"{low:g} to {high:g}"
+            )
+        return number
+
+    def words(self, name: str, default: str = "") -> tuple[str, ...]:
+        return tuple(self._text(name, default).split())
+
+    def key(self, name: str, *, required: bool) -> bytes:
+        value = self._text(name, "")
+        if not value and not required:
+            return b""
+        if len(value) < MIN_KEY_LENGTH:
+            raise ConfigError(
+                f"{name} has {len(value)} characters; needed are at least "
+                f"{MIN_KEY_LENGTH} (the same on every proxy and storage node)"
+            )
+        return value.encode("utf-8")
+
+
+MIN_KEY_LENGTH = 16
+MAX_BYTES = 1024 * GIB
+
+
+@dataclass(frozen=True)
+class SystemImage:
+    """A system image as the proxy knows it: name and digest of the tar."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ProxySettings:
+    """Options of the proxy filter (etc/proxy-server.conf.sample)."""
+
+    cluster_key: bytes
+    previous_cluster_key: bytes
+    job_caps: JobCaps
+    system_images: tuple[SystemImage, ...]
+    local_reads: bool
+    default_content_type: str
+    standalone_policies: tuple[str, ...]
+    connect_timeout: float
+    node_timeout: float
+    upload_timeout: float
+    task_attempts: int
+    concurrency: int
+    listing_limit: int
+    report_immediate_bytes: int
+    inline_bytes: int
+    header_bytes: int
+
+    def image(self, name: str) -> SystemImage | None:
+        """The system image of that name (aliases are names too)."""
+        for image in self.system_images:
+            if image.name == name:
+                return image
+        return None
+
+
+@dataclass(frozen=True)
+class ExecutorSettings:
+    """Options of the executor filter (etc/object-server.conf.sample)."""
+
+    cluster_key: bytes
+    previous_cluster_key: bytes
+    zvm: Path
+    state_dir: Path
+    cache_dir: Path
+    system_images: tuple[tuple[str, Path], ...]
+    slots: int
+    queue: int
+    queue_seconds: float
+    local_reads: bool
+    caps: Limits
+    blob_bytes: int
+    input_bytes: int
+    cache_bytes: int
+    reserve_bytes: int
+    compile_seconds: float
+    compile_memory_bytes: int
+    idle_timeout: float
+
+
+def _limits(reader: _Reader, prefix: str, base: Limits) -> Limits:
+    return Limits(
+        wall_seconds=reader.seconds(
+            f"{prefix}wall_seconds", base.wall_seconds, 0.01, 86400
+        ),
+        cpu_seconds=reader.seconds(
+            f"{prefix}cpu_seconds", base.cpu_seconds, 0.01, 86400
+        ),
+        memory_bytes=reader.whole(
+            f"{prefix}memory_bytes", base.memory_bytes, 65536, 4 * GIB
+        ),
+        output_bytes=reader.whole(
+            f"{prefix}output_bytes", base.output_bytes, 0, MAX_BYTES
+        ),
+        stderr_bytes=reader.whole(
+            f"{prefix}stderr_bytes", base.stderr_bytes, 0, 16 * MIB
+        ),
+    )
+
+
+def _job_caps(reader: _Reader) -> JobCaps:
+    base = JobCaps()
+    caps = JobCaps(
+        job_bytes=reader.whole(
+            "max_job_bytes", base.job_bytes, 1024, 64 * MIB
+        ),
+        stored_job_bytes=reader.whole(
+            "max_stored_job_bytes", base.stored_job_bytes, 1024, 64 * MIB
+        ),
+        nodes=reader.whole("max_nodes", base.nodes, 1, 100_000),
+        defaults=_limits(reader, "default_", base.defaults),
+        caps=_limits(reader, "max_", base.caps),
+    )
+    for name in vars(caps.defaults):
+        low, high = getattr(caps.defaults, name), getattr(caps.caps, name)
+        if low > high:
+            raise ConfigError(
+                f"default_{name} is {low:g}; allowed is at most max_{name}, "
+                f"which is {high:g}"
+            )
+    return caps
+
+
+def _proxy_image(word: str) -> SystemImage:
+    name, _, digest = word.partition("=")
+    if not name or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+        raise ConfigError(
+            f"system_images has {word!r}; allowed is NAME=SHA256 with 64 "
+            "lower-case hex digits, one word per image"
+        )
+    return SystemImage(name, digest)
+
+
+def read_proxy_settings(conf: Mapping[str, str]) -> ProxySettings:
+    """Parse the proxy filter's options; raises ConfigError."""
+    return _proxy_settings(_Reader(conf))
+
+
+def _proxy_settings(reader: _Reader) -> ProxySettings:
+    return ProxySettings(
+        cluster_key=reader.key("cluster_key", required=True),
+        previous_cluster_key=reader.key(
+            "previous_cluster_key", required=False
+        ),
+        job_caps=_job_caps(reader),
+        system_images=tuple(
+            _proxy_image(word) for word in reader.words("system_images")
+        ),
+        local_reads=reader.flag("local_reads", default=True),
+        default_content_type=reader.text(
+            "default_content_type", "application/octet-stream"
+        ),
+        standalone_policies=reader.words("standalone_policies"),
+        connect_timeout=reader.seconds("connect_timeout", 1.0, 0.05, 60),
+        node_timeout=reader.seconds("node_timeout", 10.0, 1, 600),
+        upload_timeout=reader.seconds("upload_timeout", 3600, 1, 86400),
+        task_attempts=reader.whole("task_attempts", 4, 1, 20),
+        concurrency=reader.whole("concurrency", 256, 1, 10_000),
+        listing_limit=reader.whole("listing_limit", 10_000, 1, 10_000),
+        report_immediate_bytes=reader.whole(
+            "report_immediate_bytes", 100 * MIB, 0, 1 * GIB
+        ),
+        inline_bytes=reader.whole("inline_bytes", 64 * 1024, 0, 16 * MIB),
+        header_bytes=reader.whole("header_bytes", 8192, 256, 65536),
+    )
+
+
+def _executor_image(word: str) -> tuple[str, Path]:
+    name, _, path = word.partition("=")
+    if not name or not path.startswith("/"):
+        raise ConfigError(
+            f"system_images has {word!r}; allowed is NAME=/PATH/OF.tar, one "
+            "word per image"
+        )
+    return name, Path(path)
+
+
+def _folder(name: str, value: str) -> Path:
+    if not value.startswith("/"):
+        raise ConfigError(f"{name} is {value!r}; allowed is an absolute path")
+    return Path(value)
+
+
+def read_executor_settings(conf: Mapping[str, str]) -> ExecutorSettings:
+    """Parse the executor filter's options; raises ConfigError."""
+    return _executor_settings(_Reader(conf))
+
+
+def _executor_settings(reader: _Reader) -> ExecutorSettings:
+    state = _folder(
+        "state_dir", reader.text("state_dir", "/var/lib/zerocloud")
+    )
+    cache = reader.text("cache_dir", "")
+    return ExecutorSettings(
+        cluster_key=reader.key("cluster_key", required=True),
+        previous_cluster_key=reader.key(
+            "previous_cluster_key", required=False
+        ),
+        zvm=_folder("zvm", reader.text("zvm", "/usr/bin/zvm")),
+        state_dir=state,
+        cache_dir=_folder("cache_dir", cache) if cache else state / "cache",
+        system_images=tuple(
+            _executor_image(word) for word in reader.words("system_images")
+        ),
+        slots=reader.whole("slots", 8, 1, 10_000),
+        queue=reader.whole("queue", 10_000, 0, 100_000),
+        queue_seconds=reader.seconds("queue_seconds", 600, 1, 86400),
+        local_reads=reader.flag("local_reads", default=True),
+        caps=_limits(reader, "max_", JobCaps().caps),
+        blob_bytes=reader.whole("max_blob_bytes", 1 * GIB, 1024, MAX_BYTES),
+        input_bytes=reader.whole("max_input_bytes", 5 * GIB, 0, MAX_BYTES),
+        cache_bytes=reader.whole("cache_bytes", 10 * GIB, MIB, MAX_BYTES),
+        reserve_bytes=reader.whole("reserve_bytes", 1 * GIB, 0, MAX_BYTES),
+        compile_seconds=reader.seconds("compile_seconds", 120, 1, 3600),
+        compile_memory_bytes=reader.whole(
+            "compile_memory_bytes", 2 * GIB, 64 * MIB, 64 * GIB
+        ),
+        idle_timeout=reader.seconds("idle_timeout", 60, 5, 3600),
+    )
+
+
+def option_tables() -> dict[str, list[tuple[str, str]]]:
+    """Every option and its default as text, per filter, for the samples."""
+    key = {"cluster_key": "x" * MIN_KEY_LENGTH}
+    proxy, executor = _Reader(key), _Reader(key)
+    _proxy_settings(proxy)
+    _executor_settings(executor)
+    return {"proxy": proxy.names, "executor": executor.names}

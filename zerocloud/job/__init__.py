@@ -1,0 +1,1 @@
+"""What is asked and what it means: pure, no I/O, no Swift."""

@@ -1,0 +1,68 @@
+"""The limits of a node: defaults, and the operator's caps.
+
+A job may ask for any value from 1 up to the cap; what it does not name gets
+the default.  Units are in the names.  Limits of a guest are never retried.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+from zerocloud.errors import JobError
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one node."""
+
+    wall_seconds: float = 30.0
+    cpu_seconds: float = 30.0
+    memory_bytes: int = 512 * MIB
+    output_bytes: int = 1 * GIB
+    stderr_bytes: int = 64 * 1024
+
+    def with_request(
+        self, asked: dict[str, float], caps: Limits, where: str
+    ) -> Limits:
+        """These limits, changed to what a job asks for.
+
+        Raises JobError `job_limit` when a value is beyond its cap, naming the
+        limit, the value and the cap.
+        """
+        for name, value in asked.items():
+            cap = getattr(caps, name)
+            if value > cap:
+                raise JobError(
+                    "job_limit",
+                    f"limit {name} is {value:g}; the operator's cap is "
+                    f"{cap:g}",
+                    where=f"{where}/{name}",
+                )
+        whole = {
+            name: float(v) if name.endswith("_seconds") else int(v)
+            for name, v in asked.items()
+        }
+        return replace(self, **whole)  # type: ignore[arg-type] # names checked
+
+
+LIMIT_NAMES = tuple(field.name for field in fields(Limits))
+
+
+@dataclass(frozen=True)
+class JobCaps:
+    """What bounds a whole job before anything runs."""
+
+    job_bytes: int = 64 * 1024
+    stored_job_bytes: int = 1 * MIB
+    nodes: int = 1000
+    defaults: Limits = Limits()
+    caps: Limits = Limits(
+        wall_seconds=300.0,
+        cpu_seconds=300.0,
+        memory_bytes=2 * GIB,
+        output_bytes=5 * GIB,
+        stderr_bytes=1 * MIB,
+    )
