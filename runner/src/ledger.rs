@@ -1,0 +1,207 @@
+//! What the VM process writes down while it runs, so that it survives a kill.
+//!
+//! The ledger is a shared anonymous mapping made before the fork: counters per
+//! channel, the peak of the linear memory, the limits that refused something and
+//! the tail of stderr. The child writes; the parent reads once the child is gone,
+//! whichever way it went. A compromised child can write lies here, but the parent
+//! takes only numbers and bytes from it, bounded by its own sizes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::outcome::Limit;
+use crate::sys::{self, SharedMemory};
+
+const WORD: usize = 8;
+/// Words before the channels' counters: memory peak, limits reached, length of
+/// all that was written to stderr.
+const HEAD_WORDS: usize = 3;
+const MEMORY_PEAK: usize = 0;
+const LIMITS_REACHED: usize = 1;
+const STDERR_TOTAL: usize = 2;
+const WORDS_PER_CHANNEL: usize = 4;
+
+/// Shared account of one session. Clones refer to the same memory.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    memory: Arc<SharedMemory>,
+    channels: usize,
+    stderr_bytes: usize,
+}
+
+/// The four counters of one channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub reads: u64,
+    pub read_bytes: u64,
+    pub writes: u64,
+    pub write_bytes: u64,
+}
+
+impl Ledger {
+    /// Makes an empty ledger for `channels` channels that keeps the last
+    /// `stderr_bytes` bytes of stderr.
+    pub fn new(channels: usize, stderr_bytes: usize) -> Result<Self, sys::SysError> {
+        let words = HEAD_WORDS + channels * WORDS_PER_CHANNEL;
+        let memory = SharedMemory::new(words, stderr_bytes)?;
+        Ok(Ledger {
+            memory: Arc::new(memory),
+            channels,
+            stderr_bytes,
+        })
+    }
+
+    fn word(&self, index: usize) -> Option<&AtomicU64> {
+        self.memory.words().get(index)
+    }
+
+    fn get(&self, index: usize) -> u64 {
+        self.word(index)
+            .map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+
+    fn put(&self, index: usize, value: u64) {
+        if let Some(word) = self.word(index) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that `limit` refused something without ending the guest.
+    pub fn note(&self, limit: Limit) {
+        self.put(LIMITS_REACHED, self.get(LIMITS_REACHED) | 1 << limit as u32);
+    }
+
+    /// The limits noted so far.
+    pub fn limits_reached(&self) -> Vec<Limit> {
+        let bits = self.get(LIMITS_REACHED);
+        Limit::ALL
+            .into_iter()
+            .filter(|limit| bits >> *limit as u32 & 1 == 1)
+            .collect()
+    }
+
+    /// Raises the peak of the guest's linear memory.
+    pub fn raise_memory_peak(&self, bytes: u64) {
+        self.put(MEMORY_PEAK, self.get(MEMORY_PEAK).max(bytes));
+    }
+
+    pub fn memory_peak(&self) -> u64 {
+        self.get(MEMORY_PEAK)
+    }
+
+    /// The counters of channel `index`, in the manifest's order.
+    pub fn counts(&self, index: usize) -> Counts {
+        let base = HEAD_WORDS + index * WORDS_PER_CHANNEL;
+        Counts {
+            reads: self.get(base),
+            read_bytes: self.get(base + 1),
+            writes: self.get(base + 2),
+            write_bytes: self.get(base + 3),
+        }
+    }
+
+    /// Stores the counters of channel `index`; ignored beyond the last channel.
+    pub fn set_counts(&self, index: usize, counts: Counts) {
+        if index >= self.channels {
+            return;
+        }
+        let base = HEAD_WORDS + index * WORDS_PER_CHANNEL;
+        self.put(base, counts.reads);
+        self.put(base + 1, counts.read_bytes);
+        self.put(base + 2, counts.writes);
+        self.put(base + 3, counts.write_bytes);
+    }
+
+    /// Appends to the ring that holds the end of stderr.
+    pub fn append_stderr(&self, bytes: &[u8]) {
+        let capacity = self.stderr_bytes;
+        let total = self.get(STDERR_TOTAL);
+        self.put(STDERR_TOTAL, total.saturating_add(bytes.len() as u64));
+        if capacity == 0 {
+            return;
+        }
+        // Only the last `capacity` bytes can survive; skip the others.
+        let skipped = bytes.len().saturating_sub(capacity);
+        let kept = bytes.get(skipped..).unwrap_or_default();
+        let start = ((total + skipped as u64) % capacity as u64) as usize;
+        let (first, second) = kept.split_at(kept.len().min(capacity - start));
+        self.store(start, first);
+        self.store(0, second);
+    }
+
+    fn store(&self, offset: usize, data: &[u8]) {
+        let ring = self.memory.bytes().get(offset..).unwrap_or_default();
+        for (slot, byte) in ring.iter().zip(data) {
+            slot.store(*byte, Ordering::Relaxed);
+        }
+    }
+
+    fn load(&self, offset: usize, length: usize) -> Vec<u8> {
+        let ring = self.memory.bytes().get(offset..).unwrap_or_default();
+        ring.iter().take(length).map(|slot| slot.load(Ordering::Relaxed)).collect()
+    }
+
+    /// The last bytes of stderr, in order.
+    pub fn stderr_tail(&self) -> Vec<u8> {
+        let capacity = self.stderr_bytes;
+        let total = self.get(STDERR_TOTAL);
+        if total <= capacity as u64 {
+            return self.load(0, total as usize);
+        }
+        let start = (total % capacity.max(1) as u64) as usize;
+        let mut tail = self.load(start, capacity - start);
+        tail.extend(self.load(0, start));
+        tail
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stderr_tail_keeps_the_end_across_the_ring() {
+        let ledger = Ledger::new(0, 8).unwrap();
+        ledger.append_stderr(b"abc");
+        assert_eq!(ledger.stderr_tail(), b"abc");
+        ledger.append_stderr(b"defghij");
+        assert_eq!(ledger.stderr_tail(), b"cdefghij");
+        ledger.append_stderr(b"0123456789abcdef");
+        assert_eq!(ledger.stderr_tail(), b"89abcdef");
+    }
+
+    #[test]
+    fn stderr_tail_of_nothing_is_empty() {
+        let ledger = Ledger::new(0, 0).unwrap();
+        ledger.append_stderr(b"lost");
+        assert_eq!(ledger.stderr_tail(), b"");
+    }
+
+    #[test]
+    fn limits_are_noted_once_each_in_order() {
+        let ledger = Ledger::new(1, 0).unwrap();
+        ledger.note(Limit::TmpBytes);
+        ledger.note(Limit::MemoryBytes);
+        ledger.note(Limit::TmpBytes);
+        assert_eq!(
+            ledger.limits_reached(),
+            [Limit::MemoryBytes, Limit::TmpBytes]
+        );
+    }
+
+    #[test]
+    fn counts_beyond_the_last_channel_are_ignored() {
+        let ledger = Ledger::new(1, 4).unwrap();
+        let counts = Counts {
+            reads: 1,
+            read_bytes: 2,
+            writes: 3,
+            write_bytes: 4,
+        };
+        ledger.set_counts(0, counts);
+        ledger.set_counts(1, counts);
+        assert_eq!(ledger.counts(0), counts);
+        assert_eq!(ledger.counts(7), Counts::default());
+        assert_eq!(ledger.stderr_tail(), b"");
+    }
+}

@@ -1,0 +1,18 @@
+//! The runner of ZeroCloud: one WebAssembly program, run once, as a disposable
+//! virtual machine that reaches its declared channels and nothing else.
+//!
+//! Trust zones, from outside in:
+//!
+//! 1. `manifest`, `session` (parent), `report`: the caller's word is checked
+//!    for form, then believed. No guest byte decides anything here.
+//! 2. `compile`: looks at a stranger's module before any of it is native code.
+//! 3. `engine`, `guest`, `channel`: the child process. Whatever the guest passes
+//!    (pointers, lengths, names, tar images) is hostile and checked here.
+//! 4. `sys`: the only file with `unsafe`.
+
+pub mod channel;
+pub mod engine;
+pub mod guest;
+pub mod ledger;
+pub mod outcome;
+pub mod sys;
