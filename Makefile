@@ -1,0 +1,38 @@
+# ZeroCloud: `make demo` and `make test` do everything on a fresh machine.
+# Each target sets up what it needs and can be run again at once.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv/bin
+RUN := $(VENV)/python
+
+.PHONY: build demo test bench cluster check clean help
+
+help:
+	@echo 'make build    runner, guests, images, virtual environment'
+	@echo 'make demo     start a Swift cluster here, run three jobs, stop it'
+	@echo 'make test     lint, types, unit, Rust and functional tests'
+	@echo 'make bench    every benchmark; raw runs go to bench/results'
+	@echo 'make cluster  a cluster in ./build/cluster until Ctrl-C'
+	@echo 'make clean    remove what was built here (not the user cache)'
+
+build:
+	@$(PYTHON) tools/setup
+
+demo: build
+	@$(VENV)/zerocloud demo
+
+test:
+	@$(PYTHON) tools/setup --dev
+	@$(RUN) tools/check
+
+check: test
+
+bench: build
+	@$(RUN) tools/bench all --json
+
+cluster: build
+	@$(VENV)/zerocloud cluster --dir build/cluster --mode process
+
+clean:
+	rm -rf build .venv zerocloud.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
