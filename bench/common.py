@@ -70,7 +70,7 @@ class Account:
             timeout=600,
         )
         status = answer.headers.get("X-Zerovm-Job-Status")
-        if answer.status_code != 200 or status != "succeeded":  # noqa: PLR2004
+        if answer.status_code != 200 or status != "succeeded":
             raise RuntimeError(
                 f"job: {answer.status_code} {status}: {answer.text[:500]} "
                 f"{answer.headers.get('X-Nexe-Error', '')}"
