@@ -1,0 +1,104 @@
+"""The manifest: what `zvm session` reads on its standard input.
+
+The twin of runner/src/manifest.rs (docs/protocol.md section 1); both are
+tested against runner/tests/fixtures/.  Only written here, by the executor:
+descriptors are positions in the `--descriptors` list, never numbers of this
+process, and no host path is in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from zerocloud.job.plan import Access
+from zerocloud.protocol.strict import to_json
+
+MANIFEST_VERSION = 1
+MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+DEFAULT_LIMIT_CALLS = 2**32
+
+Direction = Literal["read", "write"]
+
+
+@dataclass(frozen=True)
+class ManifestFile:
+    """A compiled program (digest of its module) or a tar layer."""
+
+    descriptor: int
+    sha256: str
+    name: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it stands in the document."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class ManifestChannel:
+    """One channel; `identity` says what it is and enters the receipt."""
+
+    path: str
+    direction: Direction
+    access: Access
+    descriptor: int
+    identity: str
+    limit_bytes: int
+    limit_calls: int = DEFAULT_LIMIT_CALLS
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it stands in the document."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class ManifestLimits:
+    """The VM's limits that are not per channel."""
+
+    memory_bytes: int
+    wall_seconds: float
+    cpu_seconds: float
+    stderr_bytes: int
+    stack_bytes: int = 8 * 1024 * 1024
+    tmp_bytes: int = 64 * 1024 * 1024
+    files: int = 4096
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it stands in the document."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One run of one VM."""
+
+    job: str
+    node: str
+    program: ManifestFile
+    args: tuple[str, ...]
+    env: tuple[tuple[str, str], ...]
+    layers: tuple[ManifestFile, ...]
+    channels: tuple[ManifestChannel, ...]
+    limits: ManifestLimits
+    clock_nanoseconds: int
+    seed: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The document."""
+        return {
+            "version": MANIFEST_VERSION,
+            "job": self.job,
+            "node": self.node,
+            "program": self.program.as_dict(),
+            "args": list(self.args),
+            "env": [list(pair) for pair in self.env],
+            "layers": [layer.as_dict() for layer in self.layers],
+            "channels": [channel.as_dict() for channel in self.channels],
+            "limits": self.limits.as_dict(),
+            "clock_nanoseconds": self.clock_nanoseconds,
+            "seed": self.seed,
+        }
+
+    def to_json(self) -> bytes:
+        """Standard input of the session; ProtocolError when too long."""
+        return to_json(self.as_dict(), MAX_MANIFEST_BYTES)
