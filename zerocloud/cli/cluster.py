@@ -1,0 +1,111 @@
+"""`zerocloud cluster`: a whole Swift with our filters, in one folder.
+
+Stays in the foreground until SIGTERM or Ctrl-C.  DIR/env appears when the
+cluster serves; sourcing it lets `swift`, S3 clients and `zerocloud` find it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from zerocloud.cluster.settings import MODES, ClusterSettings, StartError
+
+_DEFAULTS = ClusterSettings()
+_SETTINGS = (
+    "nodes",
+    "replicas",
+    "port",
+    "proxies",
+    "mode",
+    "encrypt",
+    "filters",
+)
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `cluster` to the command line."""
+    parser = subparsers.add_parser(
+        "cluster",
+        help="run an embedded Swift cluster in a folder",
+        description=(
+            "Run a Swift cluster with ZeroCloud in one folder, in the "
+            "foreground, until SIGTERM or Ctrl-C. Started again on the same "
+            "folder, it has its data. DIR/env appears when it serves."
+        ),
+    )
+    add = parser.add_argument
+    add("--dir", required=True, type=Path, metavar="DIR", help="its folder")
+    add("--nodes", type=int, metavar="N", help=_help("storage nodes", "nodes"))
+    add(
+        "--replicas",
+        type=int,
+        metavar="R",
+        help=_help("replicas of each object", "replicas"),
+    )
+    add("--port", type=int, metavar="P", help="port of the first proxy")
+    add(
+        "--proxies",
+        type=int,
+        metavar="N",
+        help=_help("proxy servers, a port each", "proxies"),
+    )
+    add(
+        "--mode",
+        choices=MODES,
+        help=_help("all servers in one process, or each in its own", "mode"),
+    )
+    flag = argparse.BooleanOptionalAction
+    add("--encrypt", action=flag, help="encrypt objects at rest")
+    add("--filters", action=flag, help="ZeroCloud's filters, or plain Swift")
+    for kind in ("proxy", "executor"):
+        add(
+            f"--{kind}-option",
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help=f"an option of the {kind} filter; may be repeated",
+        )
+    add(
+        "--lifeline",
+        type=int,
+        metavar="FD",
+        help="stop when this inherited descriptor reaches end of file",
+    )
+    parser.set_defaults(run=run)
+
+
+def _help(what: str, name: str) -> str:
+    return f"{what} (default: the folder's, else {getattr(_DEFAULTS, name)})"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the cluster; 1 when it cannot start."""
+    # Swift takes half a second to import: not for the other subcommands.
+    from zerocloud.cluster.launch import run_cluster  # noqa: PLC0415
+
+    try:
+        asked = {
+            name: value
+            for name in _SETTINGS
+            if (value := getattr(args, name)) is not None
+        }
+        asked["proxy_options"] = _options(args.proxy_option)
+        asked["executor_options"] = _options(args.executor_option)
+        run_cluster(args.dir, asked, sys.stdout, args.lifeline)
+    except StartError as error:
+        print(f"zerocloud cluster: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _options(words: list[str]) -> dict[str, str]:
+    options = {}
+    for word in words:
+        name, found, value = word.partition("=")
+        if not found:
+            raise StartError(f"option {word!r} is not NAME=VALUE")
+        options[name] = value
+    return options

@@ -1,0 +1,110 @@
+"""`zerocloud cluster`, from its settings to its end.
+
+The story in order: lock the folder, settle the settings, build what a new
+folder lacks, write the confs, serve.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from zerocloud.cluster import confs
+from zerocloud.cluster.folder import Folder, Server
+from zerocloud.cluster.installation import find_images, find_zvm, user_cache
+from zerocloud.cluster.rings import build_rings
+from zerocloud.cluster.settings import ClusterSettings, StartError, settle
+from zerocloud.cluster.supervisor import Supervisor
+
+
+def run_cluster(
+    root: Path,
+    asked: Mapping[str, Any],
+    announce: TextIO,
+    lifeline: int | None = None,
+) -> None:
+    """Run a cluster on the folder `root` until told to stop.
+
+    Blocks.  Raises StartError when it cannot start.
+    """
+    folder = Folder(root)
+    folder.acquire()
+    stored = folder.stored()
+    settings = settle(asked, stored)
+    servers = folder.servers(settings)
+    if stored is None:
+        build_rings(folder, settings, servers)
+        folder.finish(settings)
+    _refresh(folder, settings, servers)
+    Supervisor(folder, _groups(settings, servers), lifeline).run(
+        exports(servers), announce
+    )
+
+
+def _refresh(
+    folder: Folder, settings: ClusterSettings, servers: Sequence[Server]
+) -> None:
+    """Write what every start writes anew: confs, an empty cache."""
+    installation = find_installation(settings)
+    shutil.rmtree(folder.run, ignore_errors=True)
+    for path in (folder.etc, folder.log, folder.run):
+        path.mkdir(mode=0o700, exist_ok=True)
+    for old in folder.etc.iterdir():
+        old.unlink()
+    for server in servers:
+        text = confs.server_conf(server, folder, settings, installation)
+        folder.write_text(folder.conf(server), text)
+    if settings.filters:
+        for number in range(1, settings.nodes + 1):
+            (folder.node(number) / "zerocloud").mkdir(
+                mode=0o700, exist_ok=True
+            )
+
+
+def find_installation(settings: ClusterSettings) -> confs.Installation:
+    """Runner, images and cache of this machine; StartError without zvm."""
+    zvm = find_zvm()
+    if settings.filters and (zvm is None or not os.access(zvm, os.X_OK)):
+        raise StartError(
+            f"the runner zvm is not there ({zvm or 'nowhere found'}): "
+            "`make build` builds it; $ZEROCLOUD_ZVM names another; "
+            "--no-filters runs plain Swift"
+        )
+    return confs.Installation(
+        zvm=zvm,
+        images=find_images() if settings.filters else (),
+        cache=user_cache(),
+    )
+
+
+def _groups(
+    settings: ClusterSettings, servers: Sequence[Server]
+) -> list[tuple[str, Sequence[Server]]]:
+    if settings.mode == "single":
+        return [("cluster", servers)]
+    return [(server.name, [server]) for server in servers]
+
+
+def exports(servers: Sequence[Server]) -> dict[str, str]:
+    """What DIR/env exports: for swift, for S3 clients, for ourselves."""
+    proxies = [s for s in servers if s.kind == "proxy"]
+    urls = [f"http://{s.ip}:{s.port}" for s in proxies]
+    user = next(iter(confs.USERS))
+    key = confs.USERS[user].split()[0]
+    account = user.partition(":")[0]
+    return {
+        "ST_AUTH": f"{urls[0]}/auth/v1.0",
+        "ST_USER": user,
+        "ST_KEY": key,
+        "STORAGE_URL": f"{urls[0]}/v1/AUTH_{account}",
+        "ZEROCLOUD_URL": urls[0],
+        "ZEROCLOUD_URLS": " ".join(urls),
+        "ZEROCLOUD_CLUSTER_PID": str(os.getpid()),
+        "AWS_ENDPOINT_URL": urls[0],
+        "AWS_ACCESS_KEY_ID": user,
+        "AWS_SECRET_ACCESS_KEY": key,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }

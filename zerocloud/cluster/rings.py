@@ -1,0 +1,122 @@
+"""Rings and swift.conf of a new cluster.
+
+Policies: 0 `replicated` (the default), 1 `erasure` (absent when there are too
+few disks), 2 `single`.  Placement has a fixed seed, so that clusters of the
+same shape place the same way.  Written once per folder and never again: data
+on the disks lies where these rings say.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from pyeclib.ec_iface import ALL_EC_TYPES
+from swift.common.ring import RingBuilder
+
+from zerocloud.cluster.folder import Folder, Server
+from zerocloud.cluster.settings import DISKS_PER_NODE, ClusterSettings
+
+PART_POWER = 8
+SEED = 1
+
+_EC_TYPE = "isa_l_rs_vand"
+_EC_FALLBACK = "liberasurecode_rs_vand"
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """Fragments per object."""
+
+    data: int
+    parity: int
+
+
+def erasure_for(disks: int) -> Erasure | None:
+    """4+2 when that many disks are there, else 2+1, else none."""
+    for scheme in (Erasure(4, 2), Erasure(2, 1)):
+        if scheme.data + scheme.parity <= disks:
+            return scheme
+    return None
+
+
+def disk_names(number: int) -> list[str]:
+    """The disks of storage node `number`; unique in the cluster."""
+    first = (number - 1) * DISKS_PER_NODE + 1
+    return [f"d{first + i}" for i in range(DISKS_PER_NODE)]
+
+
+def build_rings(
+    folder: Folder, settings: ClusterSettings, servers: tuple[Server, ...]
+) -> None:
+    """Write swift.conf, every ring, and the empty disks."""
+    folder.swift.mkdir(mode=0o700, exist_ok=True)
+    for number in range(1, settings.nodes + 1):
+        for disk in disk_names(number):
+            (folder.disks(number) / disk).mkdir(parents=True, exist_ok=True)
+    erasure = erasure_for(settings.disks)
+    folder.write_text(folder.swift / "swift.conf", _swift_conf(erasure))
+    replicas = {
+        "account": settings.replicas,
+        "container": settings.replicas,
+        "object": settings.replicas,
+        "object-2": 1,
+    }
+    if erasure is not None:
+        replicas["object-1"] = erasure.data + erasure.parity
+    for name, count in replicas.items():
+        kind = name.partition("-")[0]
+        _build_ring(
+            folder, name, count, [s for s in servers if s.kind == kind]
+        )
+
+
+def _build_ring(
+    folder: Folder, name: str, replicas: int, servers: list[Server]
+) -> None:
+    builder = RingBuilder(PART_POWER, replicas, 0)
+    for server in servers:
+        for disk in disk_names(server.number):
+            builder.add_dev(
+                {
+                    "region": 1,
+                    "zone": server.number,
+                    "ip": server.ip,
+                    "port": server.port,
+                    "replication_ip": server.ip,
+                    "replication_port": server.port,
+                    "device": disk,
+                    "weight": 100,
+                }
+            )
+    builder.rebalance(seed=SEED)
+    builder.get_ring().save(str(folder.swift / f"{name}.ring.gz"))
+
+
+def _swift_conf(erasure: Erasure | None) -> str:
+    text = f"""\
+[swift-hash]
+swift_hash_path_prefix = {secrets.token_hex(16)}
+swift_hash_path_suffix = {secrets.token_hex(16)}
+
+[storage-policy:0]
+name = replicated
+default = yes
+
+[storage-policy:2]
+name = single
+"""
+    if erasure is None:
+        return text
+    coder = _EC_TYPE if _EC_TYPE in ALL_EC_TYPES else _EC_FALLBACK
+    return (
+        text
+        + f"""
+[storage-policy:1]
+name = erasure
+policy_type = erasure_coding
+ec_type = {coder}
+ec_num_data_fragments = {erasure.data}
+ec_num_parity_fragments = {erasure.parity}
+"""
+    )
