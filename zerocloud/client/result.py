@@ -1,0 +1,192 @@
+"""A job's report → a typed result.
+
+Reads the document that docs/http-api.md describes.  Keys that this version
+does not know are left alone (a newer cluster may say more) and stay in
+`JobResult.report`; keys that it needs and does not find are an AnswerError.
+A guest's failure is data here, never an exception.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from zerocloud.client.errors import AnswerError
+
+SUCCEEDED = "succeeded"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a node ended: `kind` exit, trap, limit, killed or lost.
+
+    `code` is the exit code, the signal, or a word (docs/http-api.md).
+    """
+
+    kind: str
+    code: int | str
+    message: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.code}"
+
+
+@dataclass(frozen=True)
+class ChannelUse:
+    """What went through one device.  `source`: local, stream, empty or ''.
+
+    `local` is read in place on the storage server; `stream` came over the
+    network.
+    """
+
+    device: str
+    source: str
+    read_bytes: int
+    write_bytes: int
+    size: int
+
+
+@dataclass(frozen=True)
+class OutputBytes:
+    """An immediate output.  `data` is None when it was too long to report."""
+
+    node: str
+    device: str
+    data: bytes | None
+    size: int
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """One node of the job: where it ran, how it ended, what it used."""
+
+    name: str
+    server: str
+    policy: str
+    attempts: int
+    outcome: Outcome
+    succeeded: bool
+    wall_seconds: float
+    cpu_seconds: float
+    memory_peak_bytes: int
+    channels: tuple[ChannelUse, ...]
+    outputs: tuple[OutputBytes, ...]
+    limits_reached: tuple[str, ...] = ()
+    stderr_tail: str = ""
+    receipt: str = ""
+    local_bytes: int = 0
+    streamed_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """The end of a job.  `report` is the whole document as it came."""
+
+    job: str
+    status: str
+    nodes: tuple[NodeResult, ...]
+    report: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether every node succeeded; only then anything was published."""
+        return self.status == SUCCEEDED
+
+    @property
+    def outputs(self) -> tuple[OutputBytes, ...]:
+        """The immediate outputs, in node order."""
+        return tuple(out for node in self.nodes for out in node.outputs)
+
+
+def parse_result(document: Mapping[str, Any]) -> JobResult:
+    """Read a report; raises AnswerError that names the key at fault."""
+    nodes = [_node(item) for item in _get(document, "nodes", list)]
+    return JobResult(
+        job=_get(document, "job", str),
+        status=_get(document, "status", str),
+        nodes=tuple(nodes),
+        report=document,
+    )
+
+
+def _node(item: Any) -> NodeResult:
+    name = _get(item, "name", str)
+    outcome = _outcome(_get(item, "outcome", dict))
+    channels = tuple(_channel(use) for use in item.get("io", []))
+    return NodeResult(
+        name=name,
+        server=str(item.get("server") or ""),
+        policy=str(item.get("policy") or ""),
+        attempts=int(item.get("attempts", 1)),
+        outcome=outcome,
+        succeeded=item.get("succeeded", outcome.code == 0) is True,
+        wall_seconds=_number(item, "wall_seconds"),
+        cpu_seconds=_number(item, "cpu_seconds"),
+        memory_peak_bytes=int(_number(item, "memory_peak_bytes")),
+        channels=channels,
+        outputs=tuple(_output(name, o) for o in item.get("outputs", [])),
+        limits_reached=tuple(map(str, item.get("limits_reached", []))),
+        stderr_tail=str(item.get("stderr_tail") or ""),
+        receipt=str(item.get("receipt") or ""),
+        local_bytes=_read_from(channels, "local"),
+        streamed_bytes=_read_from(channels, "stream"),
+    )
+
+
+def _outcome(item: Mapping[str, Any]) -> Outcome:
+    code = item.get("code", "")
+    return Outcome(
+        kind=_get(item, "kind", str),
+        code=code if isinstance(code, int) else str(code),
+        message=str(item.get("message") or ""),
+    )
+
+
+def _channel(item: Any) -> ChannelUse:
+    return ChannelUse(
+        device=_get(item, "device", str),
+        source=str(item.get("source") or ""),
+        read_bytes=int(_number(item, "read_bytes")),
+        write_bytes=int(_number(item, "write_bytes")),
+        size=int(_number(item, "size")),
+    )
+
+
+def _read_from(channels: tuple[ChannelUse, ...], source: str) -> int:
+    return sum(use.size for use in channels if use.source == source)
+
+
+def _output(node: str, item: Any) -> OutputBytes:
+    device = _get(item, "device", str)
+    data: bytes | None = None
+    if "text" in item:
+        data = _get(item, "text", str).encode("utf-8")
+    elif "base64" in item:
+        try:
+            data = base64.b64decode(_get(item, "base64", str), validate=True)
+        except binascii.Error as error:
+            raise AnswerError(
+                f"the report's output {device} of {node} is no base64"
+            ) from error
+    size = len(data) if data is not None else int(_number(item, "bytes"))
+    return OutputBytes(node, device, data, size)
+
+
+def _number(item: Mapping[str, Any], key: str) -> float:
+    value = item.get(key) or 0
+    if not isinstance(value, int | float):
+        raise AnswerError(f"the report's {key} is no number")
+    return value
+
+
+def _get(item: Any, key: str, kind: type) -> Any:
+    value = item.get(key) if isinstance(item, Mapping) else None
+    if not isinstance(value, kind):
+        raise AnswerError(
+            f"the report has no usable {key!r}; it is not what "
+            "docs/http-api.md describes"
+        )
+    return value
