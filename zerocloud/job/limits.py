@@ -1,7 +1,8 @@
 """The limits of a node: defaults, and the operator's caps.
 
-A job may ask for any value from 1 up to the cap; what it does not name gets
-the default.  Units are in the names.  Limits of a guest are never retried.
+A job may ask for any value from the least one (`LEAST`) up to the cap; what it
+does not name gets the default.  Units are in the names.  Limits of a guest are
+never retried.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class Limits:
             if value > cap:
                 raise JobError(
                     "job_limit",
-                    f"limit {name} is {value:g}; the operator's cap is "
-                    f"{cap:g}",
+                    f"limit {name} is {value}; the operator's cap is {cap} "
+                    f"(max_{name})",
                     where=f"{where}/{name}",
                 )
         whole = {
@@ -49,6 +50,15 @@ class Limits:
 
 
 LIMIT_NAMES = tuple(field.name for field in fields(Limits))
+
+# One page of WebAssembly is 64 KiB; no program fits in less.
+LEAST = Limits(
+    wall_seconds=0.01,
+    cpu_seconds=0.01,
+    memory_bytes=64 * 1024,
+    output_bytes=0,
+    stderr_bytes=0,
+)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ commit, answer) only reads it.  A plan holds literal names, never patterns.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -108,6 +109,15 @@ class Plan:
     clock_nanoseconds: int = 946_684_800_000_000_000
     seed: str = ""
     options: dict[str, object] = field(default_factory=dict)
+
+    def node_seed(self, node: Node) -> str:
+        """The seed of a node's random numbers: 64 hex digits.
+
+        A function of the job's seed and the node's name, so that nodes of a
+        group draw different numbers, and each the same ones every time.
+        """
+        text = f"zerocloud node {self.seed} {node.name}"
+        return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
     def reads(self) -> Iterator[ObjectPath]:
         """Every object that is read, once: inputs, programs, images."""
