@@ -127,7 +127,9 @@ class Client:
             body, content_type = job_body(job)
             return self._run(body, {"Content-Type": content_type})
         asked = {
-            headers.SOURCE: quote(str(self._object_path(source or ""))),
+            headers.SOURCE: quote(
+                str(self._object_path(source or "")), safe=":/"
+            ),
             "Content-Type": PAYLOAD_TYPE,
         }
         with ExitStack() as stack:

@@ -1,0 +1,65 @@
+"""Reports → results (zerocloud/client/result.py)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from unittests.client.endpoint import node
+from zerocloud.client import AnswerError
+from zerocloud.client.result import parse_result
+
+
+def report(*nodes: Any) -> dict[str, Any]:
+    return {"job": "j-1", "status": "succeeded", "nodes": list(nodes)}
+
+
+def test_result_keeps_nodes_and_outputs_in_order() -> None:
+    result = parse_result(report(node("b", b"1", 0), node("a", b"2", 0)))
+    assert [n.name for n in result.nodes] == ["b", "a"]
+    assert [o.data for o in result.outputs] == [b"1", b"2"]
+
+
+def test_result_output_as_text_becomes_utf_8_bytes() -> None:
+    item = node("a", b"", 0)
+    item["outputs"] = [{"device": "stdout", "text": "grün\n"}]
+    assert parse_result(report(item)).outputs[0].data == "grün\n".encode()
+
+
+def test_result_output_too_long_to_report_has_only_its_size() -> None:
+    item = node("a", b"", 0)
+    item["outputs"] = [{"device": "stdout", "bytes": 1 << 30}]
+    output = parse_result(report(item)).outputs[0]
+    assert (output.data, output.size) == (None, 1 << 30)
+
+
+def test_result_output_with_broken_base64_is_an_answer_error() -> None:
+    item = node("a", b"", 0)
+    item["outputs"] = [{"device": "stdout", "base64": "@@@"}]
+    with pytest.raises(AnswerError, match="output stdout of a is no base64"):
+        parse_result(report(item))
+
+
+def test_result_keys_of_a_newer_cluster_are_left_in_the_report() -> None:
+    document = {**report(node("a", b"", 0)), "carbon": 1}
+    assert parse_result(document).report["carbon"] == 1
+
+
+@pytest.mark.parametrize("key", ["job", "status", "nodes"])
+def test_result_without_a_key_it_needs_names_it(key: str) -> None:
+    document = report()
+    del document[key]
+    with pytest.raises(AnswerError, match=f"no usable '{key}'"):
+        parse_result(document)
+
+
+def test_result_node_that_is_no_object_is_an_answer_error() -> None:
+    with pytest.raises(AnswerError, match="no usable 'name'"):
+        parse_result(report("node-1"))
+
+
+def test_result_number_that_is_none_is_an_answer_error() -> None:
+    item = {**node("a", b"", 0), "wall_seconds": "long"}
+    with pytest.raises(AnswerError, match="wall_seconds is no number"):
+        parse_result(report(item))
