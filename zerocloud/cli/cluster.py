@@ -11,7 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from zerocloud.cluster.settings import MODES, ClusterSettings, StartError
+from zerocloud.cli import exit as status
+from zerocloud.cluster.settings import (
+    MODES,
+    ClusterSettings,
+    SettingsError,
+    StartError,
+)
 
 _DEFAULTS = ClusterSettings()
 _SETTINGS = (
@@ -82,7 +88,7 @@ def _help(what: str, name: str) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the cluster; 1 when it cannot start."""
+    """Run the cluster; returns an exit status of exit.py."""
     # Swift takes half a second to import: not for the other subcommands.
     from zerocloud.cluster.launch import run_cluster  # noqa: PLC0415
 
@@ -97,8 +103,9 @@ def run(args: argparse.Namespace) -> int:
         run_cluster(args.dir, asked, sys.stdout, args.lifeline)
     except StartError as error:
         print(f"zerocloud cluster: {error}", file=sys.stderr)
-        return 1
-    return 0
+        at_fault = isinstance(error, SettingsError)
+        return status.USAGE if at_fault else status.CLUSTER_FAILED
+    return status.SUCCESS
 
 
 def _options(words: list[str]) -> dict[str, str]:
@@ -106,6 +113,6 @@ def _options(words: list[str]) -> dict[str, str]:
     for word in words:
         name, found, value = word.partition("=")
         if not found:
-            raise StartError(f"option {word!r} is not NAME=VALUE")
+            raise SettingsError(f"option {word!r} is not NAME=VALUE")
         options[name] = value
     return options

@@ -8,13 +8,17 @@ nothing outlives the command.
     settings     what is asked, checked            installation  zvm, images
     folder       DIR: lock, key, ports, env file   confs         Swift's confs
     rings        rings and swift.conf              cache         the memcached
-    supervisor   forks, waits, stops               serve         one process
-    handle       a cluster as a child process, for programs and tests
+    launch       the story, from DIR to its end    supervisor    forks, stops
+    serve        one process of servers            handle        for programs
 
 Importing this package does not import Swift; `rings` and `serve` do.
 """
 
 from zerocloud.cluster.handle import Cluster
-from zerocloud.cluster.settings import ClusterSettings, StartError
+from zerocloud.cluster.settings import (
+    ClusterSettings,
+    SettingsError,
+    StartError,
+)
 
-__all__ = ["Cluster", "ClusterSettings", "StartError"]
+__all__ = ["Cluster", "ClusterSettings", "SettingsError", "StartError"]

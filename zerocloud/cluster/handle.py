@@ -58,7 +58,7 @@ class Cluster:
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - kept
 
     def __enter__(self) -> Cluster:
-        return self.start()
+        return self if self._running else self.start()
 
     def __exit__(
         self,
@@ -70,6 +70,8 @@ class Cluster:
 
     def start(self, timeout_seconds: float = START_SECONDS) -> Cluster:
         """Start and wait until it serves; raises StartError with its text."""
+        if self._running is not None:
+            raise RuntimeError("the cluster runs already")
         reading, self._lifeline = os.pipe2(os.O_CLOEXEC)
         self._said.truncate(0)
         try:

@@ -49,6 +49,7 @@ def _refresh(
 ) -> None:
     """Write what every start writes anew: confs, an empty cache."""
     installation = find_installation(settings)
+    folder.key()  # made now, whether a conf needs it or not
     shutil.rmtree(folder.run, ignore_errors=True)
     for path in (folder.etc, folder.log, folder.run):
         path.mkdir(mode=0o700, exist_ok=True)

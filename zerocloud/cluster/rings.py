@@ -9,41 +9,23 @@ on the disks lies where these rings say.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
 
 from pyeclib.ec_iface import ALL_EC_TYPES
 from swift.common.ring import RingBuilder
 
 from zerocloud.cluster.folder import Folder, Server
-from zerocloud.cluster.settings import DISKS_PER_NODE, ClusterSettings
+from zerocloud.cluster.settings import (
+    ClusterSettings,
+    Erasure,
+    disk_names,
+    erasure_for,
+)
 
 PART_POWER = 8
 SEED = 1
 
 _EC_TYPE = "isa_l_rs_vand"
 _EC_FALLBACK = "liberasurecode_rs_vand"
-
-
-@dataclass(frozen=True)
-class Erasure:
-    """Fragments per object."""
-
-    data: int
-    parity: int
-
-
-def erasure_for(disks: int) -> Erasure | None:
-    """4+2 when that many disks are there, else 2+1, else none."""
-    for scheme in (Erasure(4, 2), Erasure(2, 1)):
-        if scheme.data + scheme.parity <= disks:
-            return scheme
-    return None
-
-
-def disk_names(number: int) -> list[str]:
-    """The disks of storage node `number`; unique in the cluster."""
-    first = (number - 1) * DISKS_PER_NODE + 1
-    return [f"d{first + i}" for i in range(DISKS_PER_NODE)]
 
 
 def build_rings(

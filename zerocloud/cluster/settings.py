@@ -11,7 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from zerocloud.config import option_tables
+from zerocloud.config import (
+    MIN_KEY_LENGTH,
+    option_tables,
+    read_executor_settings,
+    read_proxy_settings,
+)
+from zerocloud.errors import ConfigError
 
 DISKS_PER_NODE = 2
 MAX_NODES = 200  # one loopback address each, 127.0.0.1 upwards
@@ -24,6 +30,32 @@ LASTING = ("nodes", "replicas", "encrypt")
 
 class StartError(Exception):
     """The cluster cannot start; the text is for the person who asked."""
+
+
+class SettingsError(StartError):
+    """What was asked is at fault; nothing was started."""
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """Fragments per object."""
+
+    data: int
+    parity: int
+
+
+def erasure_for(disks: int) -> Erasure | None:
+    """4+2 when that many disks are there, else 2+1, else none."""
+    for scheme in (Erasure(4, 2), Erasure(2, 1)):
+        if scheme.data + scheme.parity <= disks:
+            return scheme
+    return None
+
+
+def disk_names(number: int) -> list[str]:
+    """The disks of storage node `number`; unique in the cluster."""
+    first = (number - 1) * DISKS_PER_NODE + 1
+    return [f"d{first + i}" for i in range(DISKS_PER_NODE)]
 
 
 @dataclass(frozen=True)
@@ -42,7 +74,7 @@ class ClusterSettings:
     proxies: int = 1
     mode: str = "single"
     encrypt: bool = False
-    filters: bool = True
+    filters: bool = False
     proxy_options: Mapping[str, str] = field(default_factory=dict)
     executor_options: Mapping[str, str] = field(default_factory=dict)
 
@@ -53,14 +85,14 @@ class ClusterSettings:
 
 
 def check_settings(settings: ClusterSettings) -> None:
-    """Raise StartError, naming the setting, its value and what is allowed."""
+    """Raise SettingsError: the setting, its value and what is allowed."""
     _check_range("nodes", settings.nodes, 1, MAX_NODES)
     _check_range("replicas", settings.replicas, 1, settings.disks)
     _check_range("proxies", settings.proxies, 1, MAX_PROXIES)
     if settings.port is not None:
         _check_range("port", settings.port, 1, 65535)
     if settings.mode not in MODES:
-        raise StartError(
+        raise SettingsError(
             f"mode is {settings.mode!r}; allowed is {' or '.join(MODES)}"
         )
     tables = option_tables()
@@ -75,7 +107,7 @@ def _check_range(name: str, value: int, low: int, high: int) -> None:
             if name == "replicas"
             else ""
         )
-        raise StartError(
+        raise SettingsError(
             f"{name} is {value}; allowed is {low} to {high}{hint}"
         )
 
@@ -86,14 +118,19 @@ def _check_options(
     known = {name for name, _ in table}
     for name, value in asked.items():
         if name not in known:
-            raise StartError(
+            raise SettingsError(
                 f"{kind} option {name!r} is unknown; allowed are "
                 + ", ".join(sorted(known))
             )
         if not value.isprintable():
-            raise StartError(
+            raise SettingsError(
                 f"{kind} option {name} has a control character in its value"
             )
+    read = read_proxy_settings if kind == "proxy" else read_executor_settings
+    try:
+        read({"cluster_key": "x" * MIN_KEY_LENGTH, **asked})
+    except ConfigError as error:
+        raise SettingsError(f"{kind} option {error}") from error
 
 
 def settle(
@@ -102,7 +139,7 @@ def settle(
     """Merge what was asked with what the folder keeps (None: a new one).
 
     A setting that is absent from `asked` takes the folder's value, else the
-    default.  Raises StartError when the two contradict each other.
+    default.  Raises SettingsError when the two contradict each other.
     """
     kept = dict(stored or {})
     differing = [
@@ -111,7 +148,7 @@ def settle(
         if name in kept and name in asked and asked[name] != kept[name]
     ]
     if differing:
-        raise StartError(
+        raise SettingsError(
             "the folder was made with " + ", ".join(differing) + "; "
             "start it as it was made, or choose another folder"
         )

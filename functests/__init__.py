@@ -1,0 +1,1 @@
+"""Tests against real Swift and the real runner, one file per promise."""

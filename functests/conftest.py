@@ -1,0 +1,104 @@
+"""Fixtures of the functional tests: clusters, accounts, no process left.
+
+cluster          single mode, started once per session, in < 2 s
+process_cluster  process mode (nodes can be killed), once per session
+account          test:tester with an empty container, deleted afterwards
+other_account    test2:tester2, likewise
+nothing_left     asserts that the test left nothing on `cluster`
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from functests.support import (
+    Account,
+    command_name,
+    residue,
+    tree,
+    wait_until,
+)
+from zerocloud.cluster import Cluster, ClusterSettings, StartError
+from zerocloud.cluster.processes import adopt_orphans
+
+# What a job may take to clean up after its answer.
+CLEAN_UP_SECONDS = 3.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_left() -> Iterator[None]:
+    """At the end no process is left that a test, or its cluster, started.
+
+    Orphans become children of this process, wherever they came from.
+    """
+    adopt_orphans()
+    yield
+    wait_until(lambda: not tree(os.getpid()), CLEAN_UP_SECONDS)
+    left = {pid: command_name(pid) for pid in tree(os.getpid())}
+    assert not left, f"processes left by the tests: {left}"
+
+
+def started(folder: Path, settings: ClusterSettings) -> Cluster:
+    """Start a cluster; a missing runner fails the test with the remedy."""
+    try:
+        return Cluster(folder, settings).start()
+    except StartError as error:
+        pytest.fail(f"the cluster does not start: {error}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """All servers in one process."""
+    running = started(tmp_path_factory.mktemp("cluster"), ClusterSettings())
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def process_cluster(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Cluster]:
+    """A process per server.  Continue the nodes you stop; kill none."""
+    running = started(
+        tmp_path_factory.mktemp("processes"), ClusterSettings(mode="process")
+    )
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def account(cluster: Cluster) -> Iterator[Account]:
+    """The user test:tester with an empty container."""
+    yield from with_container(Account(cluster))
+
+
+@pytest.fixture
+def other_account(cluster: Cluster) -> Iterator[Account]:
+    """The user test2:tester2, who owns another account."""
+    yield from with_container(Account(cluster, "test2:tester2", "testing2"))
+
+
+def with_container(account: Account) -> Iterator[Account]:
+    """Log in, make a container, hand out; then delete what is in it."""
+    account.log_in()
+    account.container = f"c-{uuid.uuid4().hex[:12]}"
+    account.create(account.container)
+    yield account
+    for name in account.listing():
+        account.delete(name)
+    account.request("DELETE", account.container)
+    account.close()
+
+
+@pytest.fixture
+def nothing_left(cluster: Cluster) -> Iterator[None]:
+    """The test leaves no process, no open object and no file behind."""
+    before = residue(cluster)
+    yield
+    wait_until(lambda: residue(cluster) == before, CLEAN_UP_SECONDS)
+    assert residue(cluster) == before
