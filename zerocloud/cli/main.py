@@ -22,7 +22,7 @@ import zerocloud
 from zerocloud.cli import exit as status
 from zerocloud.client.errors import ClientError
 
-COMMANDS = ("run", "cluster", "info", "version")
+COMMANDS = ("run", "demo", "cluster", "info", "version")
 
 EPILOG = """\
 examples:

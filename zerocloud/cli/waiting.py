@@ -1,7 +1,8 @@
-"""A line on the terminal while an answer is awaited: who, and since when.
+"""Telling a person that something goes on: what, since when, how much is left.
 
-Only on a terminal; a log gets nothing.  The line is rewritten in place and
-wiped at the end, whatever ended the wait.
+On a terminal one line is rewritten in place and wiped at the end, whatever
+ended the wait; a log gets a line now and then from `Progress`, and nothing
+from `waiting`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from typing import TextIO
 
 PERIOD_SECONDS = 0.5
+LOG_PERIOD_SECONDS = 5.0
+WIPE = "\r\x1b[K"
 
 
 @contextmanager
@@ -36,5 +39,50 @@ def waiting(what: str, stream: TextIO, *, quiet: bool) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-        stream.write("\r\x1b[K")
+        stream.write(WIPE)
         stream.flush()
+
+
+class Progress:
+    """Counts steps towards a total and says how long the rest may take."""
+
+    def __init__(self, what: str, total: int, stream: TextIO) -> None:
+        self._what = what
+        self._total = total
+        self._stream = stream
+        self._terminal = stream.isatty()
+        self._done = 0
+        self._begin = self._said = time.monotonic()
+
+    def step(self) -> None:
+        """One more is done."""
+        self._done += 1
+        now = time.monotonic()
+        period = PERIOD_SECONDS if self._terminal else LOG_PERIOD_SECONDS
+        if now - self._said < period:
+            return
+        self._said = now
+        text = progress_text(
+            self._what, self._done, self._total, now - self._begin
+        )
+        end = "" if self._terminal else "\n"
+        start = WIPE if self._terminal else "      "
+        self._stream.write(f"{start}{text}{end}")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Wipe the line of a terminal."""
+        if self._terminal:
+            self._stream.write(WIPE)
+            self._stream.flush()
+
+
+def progress_text(
+    what: str, done: int, total: int, elapsed_seconds: float
+) -> str:
+    """`uploading 120 of 640, about 8 s left`."""
+    text = f"{what} {done} of {total}"
+    if done and done < total:
+        left = elapsed_seconds / done * (total - done)
+        text += f", about {left:.0f} s left"
+    return text
