@@ -1,25 +1,59 @@
-//! WASI preview 1, from nothing.
+//! WASI preview 1, from nothing: all that a guest can ask for, answered out of
+//! the job's channels, the mapped layers and this VM's memory.
+//!
+//! No answer depends on the host: time is logical, chance comes from the job's
+//! seed, directories are sorted, numbers of descriptors and inodes are functions
+//! of what the guest did. No answer needs the host either: apart from moving
+//! bytes through [`crate::channel`], nothing here makes a system call but to get
+//! memory.
+//!
+//! A guest starts with descriptors 0, 1 and 2 (its standard streams) and 3, the
+//! directory `/`. Every function of preview 1 can be imported; those for sockets
+//! and signals only say that there are none. A bad pointer is the error `Fault`.
+//!
+//! | file | functions |
+//! |---|---|
+//! | `process` | arguments, environment, leaving |
+//! | `files` | read, write, seek, close |
+//! | `stat` | what a descriptor or a path is; the preopened directory |
+//! | `paths` | open, make, move, remove |
+//! | `dirs` | list |
+//! | `clock`, `random`, `poll`, `sockets` | as they say |
+//! | `namespace` | paths to places, over `devices`, `scratch` and `guest::tree` |
 
-use wasmtime::{Linker, Result};
+mod abi;
+mod clock;
+mod devices;
+mod dirs;
+mod files;
+mod linking;
+mod memory;
+mod namespace;
+mod paths;
+mod poll;
+mod process;
+mod random;
+mod scratch;
+mod sockets;
+mod stat;
+mod table;
 
-use crate::channel::Channel;
-use crate::guest::Guest;
+pub use abi::Errno;
+pub use linking::{FUNCTIONS, add_to_linker};
+
+use crate::channel::{Channel, Fault};
 use crate::guest::tree::Tree;
 use crate::ledger::Ledger;
-
-/// The functions of `wasi_snapshot_preview1` that a module may import.
-pub const FUNCTIONS: &[&str] = &["fd_write", "proc_exit"];
-
-/// Error numbers of WASI preview 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u16)]
-pub enum Errno {
-    Badf = 8,
-    Fbig = 22,
-    Inval = 28,
-    Overflow = 61,
-    Spipe = 70,
-}
+use abi::{SYMLINK_FOLLOW, rights};
+use clock::Clock;
+use devices::{Device, Devices};
+use memory::Memory;
+use namespace::{Namespace, Place};
+use process::Strings;
+use random::Random;
+use scratch::Scratch;
+use stat::file_rights;
+use table::{Descriptor, Object, Table};
 
 /// What a guest is given. `args` and `env` hold no NUL.
 pub struct WasiConfig {
@@ -37,18 +71,76 @@ pub struct WasiConfig {
 
 #[derive(Clone, Copy, Debug)]
 pub struct WasiLimits {
+    /// Bytes in /tmp.
     pub tmp_bytes: u64,
+    /// Files, directories and links in /tmp; also, descriptors open at once.
     pub files: u64,
 }
 
+/// Fewer open descriptors than this would not even hold the first four.
+const MIN_OPEN: usize = 4;
+
+/// The state of one guest's system interface.
 pub struct Wasi {
+    args: Strings,
+    env: Strings,
+    clock: Clock,
+    random: Random,
+    namespace: Namespace,
+    table: Table,
     channels: Vec<Channel>,
+    /// The channel whose output is kept as stderr's tail too.
+    stderr_channel: Option<usize>,
+    ledger: Ledger,
+    /// The guest's memory, once it has been looked up.
+    memory: Option<wasmtime::Memory>,
+}
+
+/// One call of the guest: its memory, and all else that it can reach.
+struct Call<'a> {
+    memory: Memory<'a>,
+    wasi: &'a mut Wasi,
 }
 
 impl Wasi {
     pub fn new(config: WasiConfig) -> Self {
+        let WasiConfig {
+            channels,
+            limits,
+            ledger,
+            ..
+        } = config;
+        let clock = Clock::new(config.clock_nanoseconds);
+        let devices = Devices::new(&channels);
+        let tmp = scratch::Limits {
+            tmp_bytes: limits.tmp_bytes,
+            files: limits.files,
+        };
+        let scratch = Scratch::new(tmp, ledger.clone(), clock.start());
+        let namespace = Namespace::new(config.tree, devices, scratch, clock.start());
+        let stderr_channel = channels
+            .iter()
+            .position(|channel| channel.path() == "/dev/stderr");
+        let max_open = usize::try_from(limits.files)
+            .unwrap_or(usize::MAX)
+            .max(MIN_OPEN);
+        let mut table = Table::new(max_open);
+        open_standard(&mut table, &namespace.devices, &channels);
+        let env = config
+            .env
+            .into_iter()
+            .map(|(name, value)| format!("{name}={value}"));
         Wasi {
-            channels: config.channels,
+            args: Strings::new(config.args.into_iter()),
+            env: Strings::new(env),
+            clock,
+            random: Random::new(&config.seed),
+            namespace,
+            table,
+            channels,
+            stderr_channel,
+            ledger,
+            memory: None,
         }
     }
 
@@ -56,8 +148,32 @@ impl Wasi {
     pub fn into_channels(self) -> Vec<Channel> {
         self.channels
     }
+
+    /// A descriptor is gone.
+    fn closed(&mut self, descriptor: Descriptor) {
+        match descriptor.object {
+            Object::ScratchFile(id) | Object::Directory(Place::Scratch(id)) => {
+                self.namespace.scratch.close(id);
+            }
+            _ => {}
+        }
+    }
 }
 
-pub fn add_to_linker(_linker: &mut Linker<Guest>) -> Result<()> {
-    Ok(())
+/// Opens descriptors 0 to 3 of an empty table, which has room for them.
+fn open_standard(table: &mut Table, devices: &Devices, channels: &[Channel]) {
+    let streams: [(&[u8], Device); 3] = [
+        (b"stdin", Device::Empty),
+        (b"stdout", Device::Discard),
+        (b"stderr", Device::StderrTail),
+    ];
+    for (name, absent) in streams {
+        let device = devices.named(name).unwrap_or(absent);
+        let (reads, writes) = device.directions(channels);
+        let granted = file_rights(rights::ALL, reads, writes);
+        let _ = table.insert(Descriptor::new(Object::Device(device), granted));
+    }
+    let mut root = Descriptor::new(Object::Directory(namespace::ROOT), rights::DIRECTORY);
+    root.inheriting = rights::ALL;
+    let _ = table.insert(root);
 }
