@@ -7,7 +7,9 @@ folder lacks, write the confs, serve.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -30,6 +32,7 @@ def run_cluster(
 
     Blocks.  Raises StartError when it cannot start.
     """
+    before = time.monotonic()
     folder = Folder(root)
     folder.acquire()
     stored = folder.stored()
@@ -39,9 +42,14 @@ def run_cluster(
         build_rings(folder, settings, servers)
         folder.finish(settings)
     _refresh(folder, settings, servers)
-    Supervisor(folder, _groups(settings, servers), lifeline).run(
-        exports(servers), announce
-    )
+    shown = exports(servers)
+
+    def serves() -> None:
+        took = time.monotonic() - before
+        print(_announcement(folder, settings, shown, took), file=announce)
+        announce.flush()
+
+    Supervisor(folder, _groups(settings, servers), lifeline).run(shown, serves)
 
 
 def _refresh(
@@ -109,3 +117,20 @@ def exports(servers: Sequence[Server]) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": key,
         "AWS_DEFAULT_REGION": "us-east-1",
     }
+
+
+def _announcement(
+    folder: Folder,
+    settings: ClusterSettings,
+    shown: Mapping[str, str],
+    seconds: float,
+) -> str:
+    images = " ".join(i.name for i in find_images()) or "none"
+    kind = f"system images: {images}" if settings.filters else "plain Swift"
+    return (
+        f"cluster serves at {shown['ZEROCLOUD_URLS']} after {seconds:.1f} s\n"
+        f"  {settings.nodes} storage nodes, {settings.replicas} replicas, "
+        f"mode {settings.mode}, {kind}\n"
+        f"  . {shlex.quote(str(folder.env))}\n"
+        "  Ctrl-C stops it"
+    )

@@ -20,10 +20,9 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 from zerocloud.cluster import processes
 from zerocloud.cluster.folder import Folder, Server
@@ -63,8 +62,13 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._lifeline = lifeline
 
-    def run(self, exports: Mapping[str, str], announce: TextIO) -> None:
-        """Start, serve until a stop signal, stop.  Raises StartError."""
+    def run(
+        self, exports: Mapping[str, str], announce: Callable[[], None]
+    ) -> None:
+        """Start, serve until a stop signal, stop.  Raises StartError.
+
+        `announce` is called when DIR/env is there.
+        """
         with self._signals():
             try:
                 self._start()
@@ -77,10 +81,15 @@ class Supervisor:
         reading, writing = self._wakeup
         reading.setblocking(False)
         writing.setblocking(False)
-        caught = (*STOP_SIGNALS, signal.SIGCHLD)
-        before = {number: signal.getsignal(number) for number in caught}
+        before = {
+            number: handler
+            for number in (*STOP_SIGNALS, signal.SIGCHLD)
+            # What our starter ignores (nohup, a shell's background job),
+            # we ignore.
+            if (handler := signal.getsignal(number)) != signal.SIG_IGN
+        }
         signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
-        for number in caught:
+        for number in before:
             signal.signal(number, lambda *_: None)  # the wakeup fd tells
         self._selector.register(reading, selectors.EVENT_READ)
         if self._lifeline is not None:
@@ -93,6 +102,7 @@ class Supervisor:
                 signal.signal(number, handler)
 
     def _start(self) -> None:
+        processes.set_process_name("zc-supervisor")
         processes.raise_descriptor_limit()
         processes.adopt_orphans()
         prepare(self._folder.swift)
@@ -135,6 +145,8 @@ class Supervisor:
         processes.set_process_name(f"zc-{name}")
         self._selector.close()
         os.close(self._control[1])
+        if self._lifeline is not None:
+            os.close(self._lifeline)
         for child in self._children.values():
             os.close(child.ready)
         for entry in bound:
@@ -180,7 +192,9 @@ class Supervisor:
                 f"{self._folder.log / child.name}.log)"
             )
 
-    def _serve(self, exports: Mapping[str, str], announce: TextIO) -> None:
+    def _serve(
+        self, exports: Mapping[str, str], announce: Callable[[], None]
+    ) -> None:
         pids = {
             server: child.pid
             for child in self._children.values()
@@ -188,8 +202,7 @@ class Supervisor:
         }
         self._folder.write_text(self._folder.pids, json.dumps(pids))
         self._folder.write_env(exports)
-        print(f"cluster: serves; . {self._folder.env}", file=announce)
-        announce.flush()
+        announce()
         while self._children:
             for key, _ in self._selector.select():
                 if self._stop_asked(key.fd):

@@ -1,0 +1,1 @@
+"""Tests of zerocloud.cluster: settings, folder, confs, cache; no Swift."""
