@@ -1,0 +1,7 @@
+/* Prints one line. */
+#include <stdio.h>
+
+int main(void)
+{
+    return puts("hello") < 0;
+}

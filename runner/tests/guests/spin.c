@@ -1,0 +1,8 @@
+/* Never ends, and calls nothing. */
+static volatile unsigned long turns;
+
+int main(void)
+{
+    for (;;)
+        turns++;
+}

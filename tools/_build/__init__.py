@@ -1,0 +1,1 @@
+"""Helpers of tools/build_guests and tools/build_images."""
