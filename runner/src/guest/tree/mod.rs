@@ -16,6 +16,8 @@
 //! refused with an error that names the layer and the entry.
 
 mod archive;
+mod builder;
+mod children;
 mod error;
 mod header;
 mod index;
