@@ -44,12 +44,15 @@ def test_hung_node_costs_seconds_but_no_request(there: Account) -> None:
 def test_dead_node_is_worked_around(tmp_path: Path) -> None:
     with started(tmp_path / "it", ClusterSettings(mode="process")) as cluster:
         account = Account(cluster).log_in()
-        box = account.create("c")
-        account.put("before", b"old", box)
+        plain = account.create("c")
+        coded = account.create("ec", X_Storage_Policy="erasure")
+        for box in (plain, coded):
+            account.put("before", b"old", box)
         cluster.kill_node(1)
-        account.put("during", b"new", box)
-        assert account.get("before", box) == b"old"
-        assert account.get("during", box) == b"new"
+        for box in (plain, coded):
+            account.put("during", b"new", box)
+            assert account.get("before", box) == b"old"
+            assert account.get("during", box) == b"new"
         account.close()
 
 

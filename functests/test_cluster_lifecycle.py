@@ -180,6 +180,23 @@ def test_start_with_a_bad_filter_option_says_what_is_allowed(
     )
 
 
+def test_servers_may_open_as_many_files_as_the_system_allows(
+    cluster: Cluster,
+) -> None:
+    for pid in set(cluster.pids.values()):
+        limits = Path(f"/proc/{pid}/limits").read_text()
+        (line,) = (x for x in limits.splitlines() if "open files" in x)
+        soft, hard = line.split()[3:5]
+        assert soft == hard
+
+
+def test_swift_changed_nothing_in_our_pipelines(cluster: Cluster) -> None:
+    log = (cluster.folder.log / "cluster.log").read_text()
+    assert "proxy-1" in log
+    assert "Adding required filter" not in log
+    assert "Traceback" not in log
+
+
 def test_secrets_are_for_the_owner_alone(cluster: Cluster) -> None:
     folder = cluster.folder
     private = [folder.env, folder.root / "key", *folder.etc.iterdir()]

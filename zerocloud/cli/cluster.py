@@ -89,23 +89,31 @@ def _help(what: str, name: str) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Run the cluster; returns an exit status of exit.py."""
-    # Swift takes half a second to import: not for the other subcommands.
-    from zerocloud.cluster.launch import run_cluster  # noqa: PLC0415
-
     try:
-        asked = {
-            name: value
-            for name in _SETTINGS
-            if (value := getattr(args, name)) is not None
-        }
-        asked["proxy_options"] = _options(args.proxy_option)
-        asked["executor_options"] = _options(args.executor_option)
+        asked = asked_of(args)
+        # Swift takes half a second to import: not for other subcommands.
+        from zerocloud.cluster.launch import (  # noqa: PLC0415
+            run_cluster,
+        )
+
         run_cluster(args.dir, asked, sys.stdout, args.lifeline)
     except StartError as error:
         print(f"zerocloud cluster: {error}", file=sys.stderr)
         at_fault = isinstance(error, SettingsError)
         return status.USAGE if at_fault else status.CLUSTER_FAILED
     return status.SUCCESS
+
+
+def asked_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings that the command line names; SettingsError."""
+    asked = {
+        name: value
+        for name in _SETTINGS
+        if (value := getattr(args, name)) is not None
+    }
+    asked["proxy_options"] = _options(args.proxy_option)
+    asked["executor_options"] = _options(args.executor_option)
+    return asked
 
 
 def _options(words: list[str]) -> dict[str, str]:
