@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from zerocloud.cli import exit as status
+from zerocloud.cluster.launch import run_cluster
 from zerocloud.cluster.settings import (
     MODES,
     ClusterSettings,
@@ -90,13 +91,7 @@ def _help(what: str, name: str) -> str:
 def run(args: argparse.Namespace) -> int:
     """Run the cluster; returns an exit status of exit.py."""
     try:
-        asked = asked_of(args)
-        # Swift takes half a second to import: not for other subcommands.
-        from zerocloud.cluster.launch import (  # noqa: PLC0415
-            run_cluster,
-        )
-
-        run_cluster(args.dir, asked, sys.stdout, args.lifeline)
+        run_cluster(args.dir, asked_of(args), sys.stdout, args.lifeline)
     except StartError as error:
         print(f"zerocloud cluster: {error}", file=sys.stderr)
         at_fault = isinstance(error, SettingsError)

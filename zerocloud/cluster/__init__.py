@@ -11,7 +11,8 @@ nothing outlives the command.
     launch       the story, from DIR to its end    supervisor    forks, stops
     serve        one process of servers            handle        for programs
 
-Importing this package does not import Swift; `rings` and `serve` do.
+Importing this package does not import Swift; `rings` and `serve` do, when a
+cluster starts.
 """
 
 from zerocloud.cluster.handle import Cluster

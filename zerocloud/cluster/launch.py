@@ -17,9 +17,7 @@ from typing import Any, TextIO
 from zerocloud.cluster import confs
 from zerocloud.cluster.folder import Folder, Server
 from zerocloud.cluster.installation import find_images, find_zvm, user_cache
-from zerocloud.cluster.rings import build_rings
 from zerocloud.cluster.settings import ClusterSettings, StartError, settle
-from zerocloud.cluster.supervisor import Supervisor
 
 
 def run_cluster(
@@ -38,6 +36,11 @@ def run_cluster(
     stored = folder.stored()
     settings = settle(asked, stored)
     servers = folder.servers(settings)
+    # Swift takes half a second to import: not before it is needed, and not
+    # for the command line's other subcommands.
+    from zerocloud.cluster.rings import build_rings  # noqa: PLC0415
+    from zerocloud.cluster.supervisor import Supervisor  # noqa: PLC0415
+
     if stored is None:
         build_rings(folder, settings, servers)
         folder.finish(settings)
