@@ -1,0 +1,160 @@
+"""Every example: its README's own commands, against native answers.
+
+The ```sh blocks of examples/*/README.md run in one shell at the root of the
+repository, as a reader would type them, on the session's cluster.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from functests.support import Account
+from zerocloud.cluster import Cluster
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+TEXTS = sorted((ROOT / "docs").glob("*.md"))
+TIMEOUT_SECONDS = 240
+
+Run = Callable[[str], subprocess.CompletedProcess[bytes]]
+
+
+@pytest.fixture
+def run(cluster: Cluster, tmp_path: Path) -> Run:
+    """Run the commands of an example's README."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("OS_", "ST_"))
+    }
+    tools = str(Path(sys.executable).parent)
+    variables = {
+        **inherited,
+        **cluster.env,
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "LC_ALL": "C.UTF-8",
+    }
+
+    def run_readme(name: str) -> subprocess.CompletedProcess[bytes]:
+        text = (EXAMPLES / name / "README.md").read_text(encoding="utf-8")
+        blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
+        commands = "".join(blocks).replace("/tmp/", f"{tmp_path}/")
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", commands],
+            cwd=ROOT,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return done
+
+    return run_readme
+
+
+def answer(done: subprocess.CompletedProcess[bytes], uploads: int) -> str:
+    """The output after the lines that `swift upload` prints."""
+    lines = done.stdout.decode().splitlines(keepends=True)
+    return "".join(lines[uploads:])
+
+
+def test_hello_prints_what_python_prints(run: Run) -> None:
+    lines = run("hello").stdout.decode().splitlines()
+    assert len(lines) == 3
+    assert re.fullmatch(r"hello from Python 3\.\d+\.\d+\S* on wasi", lines[0])
+    assert lines[1] == lines[0]  # the same by curl
+    assert lines[2] == "hello 0 1 2"
+
+
+def test_wordcount_counts_like_wc(run: Run) -> None:
+    done = run("wordcount")
+    expected = ""
+    for path in TEXTS:
+        data = path.read_bytes()
+        lines, words = data.count(b"\n"), len(data.split())
+        expected += f"{lines} {words} {len(data)}\n"
+    assert answer(done, uploads=1 + len(TEXTS)) == expected
+    assert f"{len(TEXTS)} nodes" in done.stderr.decode()
+
+
+def test_pycount_stores_an_answer_for_each_source(
+    run: Run, cluster: Cluster
+) -> None:
+    done = run("pycount")
+    account = Account(cluster)
+    account.log_in()
+    sources = sorted((ROOT / "zerocloud" / "job").glob("*.py"))
+    names = [f"zerocloud/job/{path.stem}.json" for path in sources]
+    assert account.listing("counts") == names
+    for path, name in zip(sources, names, strict=True):
+        counted = json.loads(account.get(name, "counts"))
+        assert counted == natively_counted(path), name
+    plan = ROOT / "zerocloud" / "job" / "plan.py"
+    last = done.stdout.decode().splitlines()[-1]
+    assert json.loads(last) == natively_counted(plan)
+
+
+def natively_counted(path: Path) -> dict[str, int]:
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    counted = {"lines": len(lines)}
+    for word in ("def", "class", "import"):
+        counted[word] = sum(
+            line.lstrip().startswith(f"{word} ") for line in lines
+        )
+    return counted
+
+
+def test_grep_prints_matching_lines_and_takes_none_as_success(
+    run: Run,
+) -> None:
+    done = run("grep")
+    expected = "".join(
+        line
+        for path in TEXTS
+        for line in path.read_text(encoding="utf-8").splitlines(keepends=True)
+        if "protocol" in line
+    )
+    assert answer(done, uploads=1 + len(TEXTS)) == expected
+
+
+def test_topwords_reduces_what_the_first_job_counted(run: Run) -> None:
+    totals: Counter[str] = Counter()
+    for path in TEXTS:
+        text = path.read_text(encoding="utf-8").lower()
+        letters = "".join(c if c.isalpha() else " " for c in text)
+        totals.update(letters.split())
+    ten = sorted((-count, word) for word, count in totals.items())[:10]
+    expected = "".join(f"{word} {-count}\n" for count, word in ten)
+    done = run("topwords")
+    assert answer(done, uploads=2 + len(TEXTS)) == expected
+
+
+def test_stored_job_numbers_the_lines_of_its_payload(run: Run) -> None:
+    lines = (ROOT / "LICENSE").read_text().splitlines(keepends=True)
+    once = "".join(f"{n:6d}  {line}" for n, line in enumerate(lines, 1))
+    done = run("stored")
+    assert answer(done, uploads=2) == once * 2  # by zerocloud, then by curl
+
+
+def test_image_runs_the_program_on_the_data_in_the_tar(run: Run) -> None:
+    done = run("image")
+    assert answer(done, uploads=3) == (
+        "pear: 45\npear: 45\nquince: 120\ntotal: 210\n"
+    )
+
+
+def test_scan_sees_every_byte_of_a_large_object(run: Run) -> None:
+    done = run("scan")
+    assert answer(done, uploads=2) == f"{64 * 1024 * 1024} {0:016x}\n"
+    assert "64.0 MiB read in place, 0 B streamed" in done.stderr.decode()
