@@ -107,6 +107,8 @@ class ProxySettings:
     local_reads: bool
     default_content_type: str
     standalone_policies: tuple[str, ...]
+    blob_bytes: int
+    input_bytes: int
     connect_timeout: float
     node_timeout: float
     upload_timeout: float
@@ -222,6 +224,8 @@ def _proxy_settings(reader: _Reader) -> ProxySettings:
             "default_content_type", "application/octet-stream"
         ),
         standalone_policies=reader.words("standalone_policies"),
+        blob_bytes=reader.whole("max_blob_bytes", 1 * GIB, 1024, MAX_BYTES),
+        input_bytes=reader.whole("max_input_bytes", 5 * GIB, 0, MAX_BYTES),
         connect_timeout=reader.seconds("connect_timeout", 1.0, 0.05, 60),
         node_timeout=reader.seconds("node_timeout", 10.0, 1, 600),
         upload_timeout=reader.seconds("upload_timeout", 3600, 1, 86400),

@@ -1,0 +1,1 @@
+"""The proxy's side of a job, one file per step (controller tells all)."""
