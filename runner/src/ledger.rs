@@ -1,10 +1,13 @@
 //! What the VM process writes down while it runs, so that it survives a kill.
 //!
-//! The ledger is a shared anonymous mapping made before the fork: counters per
-//! channel, the peak of the linear memory, the limits that refused something and
-//! the tail of stderr. The child writes; the parent reads once the child is gone,
-//! whichever way it went. A compromised child can write lies here, but the parent
-//! takes only numbers and bytes from it, bounded by its own sizes.
+//! The ledger is a shared anonymous mapping made before the fork: counters and a
+//! digest per channel, the peak of the linear memory, the limits that refused
+//! something, the tail of stderr and, last of all, the verdict. The child writes;
+//! the parent reads once the child is gone, whichever way it went. It is the only
+//! way from child to parent: no pipe that could fill, no descriptor to keep.
+//!
+//! A compromised child can write lies here, but the parent takes only numbers and
+//! bytes from it, bounded by its own sizes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,13 +16,19 @@ use crate::outcome::Limit;
 use crate::sys::{self, SharedMemory};
 
 const WORD: usize = 8;
-/// Words before the channels' counters: memory peak, limits reached, length of
-/// all that was written to stderr.
-const HEAD_WORDS: usize = 3;
+/// Words before the channels' own: memory peak, limits reached, length of all that
+/// was written to stderr, length of the verdict.
+const HEAD_WORDS: usize = 4;
 const MEMORY_PEAK: usize = 0;
 const LIMITS_REACHED: usize = 1;
 const STDERR_TOTAL: usize = 2;
-const WORDS_PER_CHANNEL: usize = 4;
+const VERDICT_LENGTH: usize = 3;
+/// Per channel: four counters, a mark that there is a digest, the digest.
+const WORDS_PER_CHANNEL: usize = 9;
+const DIGEST_MARK: usize = 4;
+const DIGEST: usize = 5;
+/// Room for the verdict; a longer message is cut by whoever writes it.
+const VERDICT_BYTES: usize = 16 << 10;
 
 /// Shared account of one session. Clones refer to the same memory.
 #[derive(Clone, Debug)]
@@ -43,7 +52,7 @@ impl Ledger {
     /// `stderr_bytes` bytes of stderr.
     pub fn new(channels: usize, stderr_bytes: usize) -> Result<Self, sys::SysError> {
         let words = HEAD_WORDS + channels * WORDS_PER_CHANNEL;
-        let memory = SharedMemory::new(words, stderr_bytes)?;
+        let memory = SharedMemory::new(words, stderr_bytes + VERDICT_BYTES)?;
         Ok(Ledger {
             memory: Arc::new(memory),
             channels,
@@ -112,6 +121,48 @@ impl Ledger {
         self.put(base + 3, counts.write_bytes);
     }
 
+    /// Stores the digest of what channel `index` delivered.
+    pub fn set_digest(&self, index: usize, digest: [u8; 32]) {
+        if index >= self.channels {
+            return;
+        }
+        let base = HEAD_WORDS + index * WORDS_PER_CHANNEL;
+        for (at, bytes) in digest.chunks_exact(WORD).enumerate() {
+            let bytes = bytes.try_into().unwrap_or([0; WORD]);
+            self.put(base + DIGEST + at, u64::from_le_bytes(bytes));
+        }
+        self.put(base + DIGEST_MARK, 1);
+    }
+
+    /// The digest of what channel `index` delivered, if there is one.
+    pub fn digest(&self, index: usize) -> Option<[u8; 32]> {
+        let base = HEAD_WORDS + index * WORDS_PER_CHANNEL;
+        if index >= self.channels || self.get(base + DIGEST_MARK) != 1 {
+            return None;
+        }
+        let mut digest = [0; 32];
+        for (at, bytes) in digest.chunks_exact_mut(WORD).enumerate() {
+            bytes.copy_from_slice(&self.get(base + DIGEST + at).to_le_bytes());
+        }
+        Some(digest)
+    }
+
+    /// Stores the verdict, the child's last word. False if it is too long.
+    pub fn set_verdict(&self, text: &[u8]) -> bool {
+        if text.len() > VERDICT_BYTES {
+            return false;
+        }
+        self.store(self.stderr_bytes, text);
+        self.put(VERDICT_LENGTH, text.len() as u64);
+        true
+    }
+
+    /// The verdict; empty if the child did not come so far.
+    pub fn verdict(&self) -> Vec<u8> {
+        let length = self.get(VERDICT_LENGTH).min(VERDICT_BYTES as u64);
+        self.load(self.stderr_bytes, length as usize)
+    }
+
     /// Appends to the ring that holds the end of stderr.
     pub fn append_stderr(&self, bytes: &[u8]) {
         let capacity = self.stderr_bytes;
@@ -138,7 +189,10 @@ impl Ledger {
 
     fn load(&self, offset: usize, length: usize) -> Vec<u8> {
         let ring = self.memory.bytes().get(offset..).unwrap_or_default();
-        ring.iter().take(length).map(|slot| slot.load(Ordering::Relaxed)).collect()
+        ring.iter()
+            .take(length)
+            .map(|slot| slot.load(Ordering::Relaxed))
+            .collect()
     }
 
     /// The last bytes of stderr, in order.
@@ -187,6 +241,19 @@ mod tests {
             ledger.limits_reached(),
             [Limit::MemoryBytes, Limit::TmpBytes]
         );
+    }
+
+    #[test]
+    fn verdict_and_digest_come_back_as_stored() {
+        let ledger = Ledger::new(2, 5).unwrap();
+        assert_eq!(ledger.verdict(), b"");
+        assert!(ledger.set_verdict(b"done"));
+        ledger.append_stderr(b"0123456789");
+        assert_eq!(ledger.verdict(), b"done");
+        assert!(!ledger.set_verdict(&vec![0; VERDICT_BYTES + 1]));
+        let digest = std::array::from_fn(|at| at as u8);
+        ledger.set_digest(1, digest);
+        assert_eq!((ledger.digest(0), ledger.digest(1)), (None, Some(digest)));
     }
 
     #[test]

@@ -10,9 +10,18 @@
 //!    (pointers, lengths, names, tar images) is hostile and checked here.
 //! 4. `sys`: the only file with `unsafe`.
 
+pub mod artefact;
 pub mod channel;
+pub mod cli;
+pub mod compile;
 pub mod engine;
+pub mod error;
+pub mod exit;
 pub mod guest;
 pub mod ledger;
+pub mod manifest;
 pub mod outcome;
+pub mod receipt;
+pub mod report;
+pub mod session;
 pub mod sys;

@@ -4,6 +4,8 @@
 //! returning an error from the call, which unwinds the guest's stack at once.
 
 pub mod limiter;
+pub mod run;
+pub mod trap;
 pub mod tree;
 pub mod wasi;
 

@@ -1,0 +1,125 @@
+//! `zvm session`: a manifest on standard input, a report on standard output.
+
+use std::ffi::OsString;
+use std::io::{Read, stdin};
+use std::os::fd::{OwnedFd, RawFd};
+
+use crate::error::{Code, Error};
+use crate::manifest::{self, Manifest};
+use crate::report::Report;
+use crate::session::{self, Session, Setting};
+use crate::sys;
+
+use super::args::{Words, unknown, usage};
+
+pub fn main(words: Vec<OsString>) -> u8 {
+    let result = run(words).and_then(|report| {
+        serde_json::to_string(&report).map_err(|error| Error::failure("report", error))
+    });
+    match result {
+        Ok(document) => super::print(&(document + "\n")),
+        Err(error) => super::answer_error(&error, "session"),
+    }
+}
+
+fn run(words: Vec<OsString>) -> Result<Report, Error> {
+    let numbers = parse_words(words)?;
+    let mut keep = vec![0, 1, 2];
+    keep.extend(&numbers);
+    sys::close_all_except(&keep)?;
+    let mut fds = Vec::with_capacity(numbers.len());
+    for number in numbers {
+        let fd = sys::take_descriptor(number);
+        fds.push(fd.map_err(|error| usage(format!("descriptor {number}: {error}")))?);
+    }
+    let manifest = manifest::parse(&read_manifest()?, fds.len())?;
+    session::run(gather(manifest, fds)?)
+}
+
+/// Parses `--descriptors N,N,…`; a list may be empty.
+fn parse_words(words: Vec<OsString>) -> Result<Vec<RawFd>, Error> {
+    let mut words = Words::new(words);
+    let mut numbers: Vec<RawFd> = Vec::new();
+    while let Some(option) = words.option() {
+        if option != "--descriptors" {
+            return Err(unknown(&option));
+        }
+        let text = words.text(&option)?;
+        for part in text.split(',').filter(|part| !part.is_empty()) {
+            let number = part.parse().ok().filter(|number| *number > 2);
+            let number = number.ok_or_else(|| {
+                usage(format!("descriptor {part:?}: a number above 2 is needed"))
+            })?;
+            if numbers.contains(&number) {
+                return Err(usage(format!("descriptor {number} is given twice")));
+            }
+            numbers.push(number);
+        }
+    }
+    if !words.rest().is_empty() {
+        return Err(usage("a session takes no operands".to_owned()));
+    }
+    Ok(numbers)
+}
+
+fn read_manifest() -> Result<Vec<u8>, Error> {
+    let mut text = Vec::new();
+    stdin()
+        .lock()
+        .take(manifest::MAX_BYTES + 1)
+        .read_to_end(&mut text)
+        .map_err(|error| Error::failure("read the manifest", error))?;
+    if text.len() as u64 > manifest::MAX_BYTES {
+        let message = format!("manifest: longer than {} bytes", manifest::MAX_BYTES);
+        return Err(Error::refused(Code::BadManifest, message));
+    }
+    Ok(text)
+}
+
+/// Gives each entry of the manifest a descriptor of its own.
+fn gather(manifest: Manifest, fds: Vec<OwnedFd>) -> Result<Session, Error> {
+    let take = |index: usize| -> Result<OwnedFd, Error> {
+        let fd = fds
+            .get(index)
+            .ok_or_else(|| Error::failure("descriptor", index))?;
+        fd.try_clone().map_err(|error| Error::failure("dup", error))
+    };
+    let program = take(manifest.program.descriptor)?;
+    let layers = manifest.layers.iter().map(|layer| take(layer.descriptor));
+    let layers = layers.collect::<Result<_, _>>()?;
+    let channels = manifest
+        .channels
+        .iter()
+        .map(|channel| take(channel.descriptor));
+    let channels = channels.collect::<Result<_, _>>()?;
+    Ok(Session {
+        manifest,
+        program,
+        layers,
+        channels,
+        setting: Setting::Node,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Vec<RawFd>, Error> {
+        parse_words(words.iter().map(OsString::from).collect())
+    }
+
+    #[test]
+    fn descriptors_are_a_list_of_numbers() {
+        assert_eq!(parse(&["--descriptors", "7,9,12"]), Ok(vec![7, 9, 12]));
+        assert_eq!(parse(&["--descriptors="]), Ok(vec![]));
+    }
+
+    #[test]
+    fn standard_descriptors_and_repetitions_are_refused() {
+        for (list, text) in [("2", "above 2"), ("7,7", "twice"), ("x", "above 2")] {
+            let error = parse(&["--descriptors", list]).unwrap_err();
+            assert!(error.to_string().contains(text), "{error}");
+        }
+    }
+}

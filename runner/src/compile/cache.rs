@@ -1,0 +1,237 @@
+//! The cache of artefacts: a private folder, one file per module and engine.
+//!
+//! An artefact is native code that a VM maps and runs, so it is believed only with
+//! a MAC under the installation's key: keyed BLAKE3 over its name and its bytes
+//! (the name binds it to module, engine and settings, so that artefacts cannot be
+//! exchanged). One whose MAC is wrong is deleted. Files appear by rename and are
+//! never altered in place, because running VMs have them mapped.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{
+    DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt,
+};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+
+use crate::artefact;
+use crate::engine;
+use crate::error::Error;
+use crate::manifest::{hex, parse_digest};
+
+const KEY_BYTES: usize = 32;
+const NAME_CONTEXT: &str = "zerocloud 2026-11 name of an artefact, version 1";
+
+pub struct Cache {
+    folder: PathBuf,
+    key: [u8; KEY_BYTES],
+}
+
+/// An artefact being written; removed unless published.
+pub struct Draft {
+    pub file: File,
+    path: PathBuf,
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // Gone already if it was published.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// The name, without ending, of the artefact of a module on this engine.
+pub fn name_of(module_sha256: &[u8; 32]) -> String {
+    let mut hasher = blake3::Hasher::new_derive_key(NAME_CONTEXT);
+    hasher.update(module_sha256);
+    hasher.update(engine::FINGERPRINT.as_bytes());
+    hex(hasher.finalize().as_bytes())
+}
+
+fn failed<'a>(
+    what: &'static str,
+    path: &'a Path,
+) -> impl Fn(std::io::Error) -> Error + 'a {
+    move |error| Error::Failure(format!("{what} {}: {error}", path.display()))
+}
+
+impl Cache {
+    /// Opens the cache in `folder`, making folder and key at the first use.
+    pub fn open(folder: &Path, key_file: Option<&Path>) -> Result<Self, Error> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(failed("make", folder))?;
+        let folder = folder.canonicalize().map_err(failed("find", folder))?;
+        let status = folder.metadata().map_err(failed("stat", &folder))?;
+        let user = rustix::process::geteuid().as_raw();
+        if status.uid() != user || status.mode() & 0o077 != 0 {
+            return Err(Error::Failure(format!(
+                "cache {} must belong to user {user} alone (mode 0700); it belongs to \
+                 user {} with mode {:04o}",
+                folder.display(),
+                status.uid(),
+                status.mode() & 0o7777
+            )));
+        }
+        let key_file = key_file.map_or_else(|| folder.join("key"), Path::to_owned);
+        let key = load_or_make_key(&key_file)?;
+        Ok(Cache { folder, key })
+    }
+
+    /// Path of the artefact `name` if it is there and its MAC is right.
+    pub fn find(&self, name: &str) -> Result<Option<PathBuf>, Error> {
+        let path = self.path(name, "cwasm");
+        let file = match OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&path)
+        {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed("open", &path)(error)),
+        };
+        let expected = self.read_mac(name)?;
+        let actual = self.mac(name, &file).map_err(failed("read", &path))?;
+        // blake3::Hash compares in constant time.
+        if expected.is_some_and(|expected| expected == actual) {
+            return Ok(Some(path));
+        }
+        eprintln!("event=artefact_mac_wrong artefact={name} action=compile_again");
+        std::fs::remove_file(&path).map_err(failed("remove", &path))?;
+        Ok(None)
+    }
+
+    /// Waits until this process is the only one to compile `name`.
+    pub fn lock(&self, name: &str) -> Result<File, Error> {
+        let path = self.path(name, "lock");
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(&path).map_err(failed("open", &path))?;
+        rustix::io::retry_on_intr(|| {
+            rustix::fs::flock(&file, FlockOperation::LockExclusive)
+        })
+        .map_err(|errno| Error::failure("lock the cache", errno))?;
+        Ok(file)
+    }
+
+    /// A new file for the compiler to write to. Call with the lock held.
+    pub fn draft(&self, name: &str) -> Result<Draft, Error> {
+        let path = self.path(name, "draft");
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600);
+        let file = options.open(&path).map_err(failed("make", &path))?;
+        Ok(Draft { file, path })
+    }
+
+    /// Gives `draft` its trailer, its MAC and its name.
+    pub fn publish(
+        &self,
+        draft: Draft,
+        name: &str,
+        module_sha256: &[u8; 32],
+    ) -> Result<PathBuf, Error> {
+        let path = self.path(name, "cwasm");
+        let write = || -> std::io::Result<()> {
+            let end = draft.file.metadata()?.len();
+            draft
+                .file
+                .write_all_at(&artefact::trailer(module_sha256), end)?;
+            draft.file.set_permissions(Permissions::from_mode(0o400))?;
+            let mac = self.mac(name, &draft.file)?;
+            // The MAC first: an artefact without one would be thrown away.
+            let mac_draft = self.path(name, "mac.draft");
+            std::fs::write(&mac_draft, mac.to_hex().as_bytes())?;
+            std::fs::rename(&mac_draft, self.path(name, "mac"))?;
+            std::fs::rename(&draft.path, &path)
+        };
+        write().map_err(failed("store", &path))?;
+        Ok(path)
+    }
+
+    fn path(&self, name: &str, ending: &str) -> PathBuf {
+        self.folder.join(format!("{name}.{ending}"))
+    }
+
+    fn read_mac(&self, name: &str) -> Result<Option<blake3::Hash>, Error> {
+        let path = self.path(name, "mac");
+        let mut text = String::new();
+        match File::open(&path).and_then(|file| file.take(65).read_to_string(&mut text)) {
+            Ok(_) => Ok(parse_digest(&text).map(blake3::Hash::from_bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == ErrorKind::InvalidData => Ok(None),
+            Err(error) => Err(failed("read", &path)(error)),
+        }
+    }
+
+    fn mac(&self, name: &str, file: &File) -> std::io::Result<blake3::Hash> {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(name.as_bytes());
+        let mut block = vec![0; 256 << 10];
+        let mut offset = 0;
+        loop {
+            let count = file.read_at(&mut block, offset)?;
+            if count == 0 {
+                return Ok(hasher.finalize());
+            }
+            hasher.update(block.get(..count).unwrap_or_default());
+            offset += count as u64;
+        }
+    }
+}
+
+/// Reads the installation's key; makes one if there is none.
+fn load_or_make_key(path: &Path) -> Result<[u8; KEY_BYTES], Error> {
+    for _ in 0..2 {
+        match File::open(path) {
+            Ok(file) => return read_key(&file, path),
+            Err(error) if error.kind() == ErrorKind::NotFound => make_key(path)?,
+            Err(error) => return Err(failed("open", path)(error)),
+        }
+    }
+    Err(Error::Failure(format!("key {} vanished", path.display())))
+}
+
+fn read_key(mut file: &File, path: &Path) -> Result<[u8; KEY_BYTES], Error> {
+    let mode = file.metadata().map_err(failed("stat", path))?.mode();
+    if mode & 0o077 != 0 {
+        return Err(Error::Failure(format!(
+            "key {} is open to others (mode {:04o}; 0600 is allowed)",
+            path.display(),
+            mode & 0o7777
+        )));
+    }
+    let mut key = [0; KEY_BYTES];
+    file.read_exact(&mut key).map_err(failed("read", path))?;
+    Ok(key)
+}
+
+/// Makes a key file whole at once: a link appears only when the key is in it, and
+/// never replaces one that another process made first.
+fn make_key(path: &Path) -> Result<(), Error> {
+    let mut key = [0; KEY_BYTES];
+    File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut key))
+        .map_err(failed("make a key for", path))?;
+    let draft = path.with_extension(format!("draft.{}", std::process::id()));
+    let write = || -> std::io::Result<()> {
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&draft)?;
+        file.write_all(&key)?;
+        match std::fs::hard_link(&draft, path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            result => result,
+        }
+    };
+    let result = write().map_err(failed("make key", path));
+    let _ = std::fs::remove_file(&draft);
+    result
+}

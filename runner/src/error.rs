@@ -1,0 +1,173 @@
+//! What can go wrong with a request to zvm, apart from the guest's own outcome.
+//!
+//! Two kinds that never mix: [`Error::Refused`] is the caller's to mend (a bad
+//! manifest, layer, artefact or module) and carries a stable code; it is printed
+//! as `{"error": {"code", "message"}}` with exit status 65. [`Error::Failure`] is
+//! ours or the host's; it goes to the log with exit status 70.
+
+use std::fmt;
+
+use serde::Serialize;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    Refused { code: Code, message: String },
+    Failure(String),
+}
+
+/// Stable codes; all of them are in docs/error-codes.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// Not a manifest, or one that contradicts itself.
+    BadManifest,
+    /// A manifest of a version that this zvm does not know.
+    UnknownVersion,
+    /// A channel's descriptor is not what its entry says.
+    BadChannel,
+    /// A layer is not a tar file that can be used.
+    BadLayer,
+    /// The artefact is damaged, of another engine or of another module.
+    BadArtefact,
+    /// The program is not a WebAssembly module at all.
+    NotWasm,
+    /// A WebAssembly file that is not a valid module, or uses what is off.
+    InvalidModule,
+    /// An import that zvm does not provide.
+    UnknownImport,
+    /// No `_start` or no memory: not a command.
+    NoStart,
+    /// The module is larger than the limit.
+    TooLarge,
+    /// Compiling took more time or memory than allowed.
+    CompileLimit,
+    /// `zvm run`: no such program, file or layer.
+    NotFound,
+    /// The command line is wrong.
+    Usage,
+}
+
+impl Code {
+    pub fn name(self) -> &'static str {
+        match self {
+            Code::BadManifest => "bad_manifest",
+            Code::UnknownVersion => "unknown_version",
+            Code::BadChannel => "bad_channel",
+            Code::BadLayer => "bad_layer",
+            Code::BadArtefact => "bad_artefact",
+            Code::NotWasm => "not_wasm",
+            Code::InvalidModule => "invalid_module",
+            Code::UnknownImport => "unknown_import",
+            Code::NoStart => "no_start",
+            Code::TooLarge => "too_large",
+            Code::CompileLimit => "compile_limit",
+            Code::NotFound => "not_found",
+            Code::Usage => "usage",
+        }
+    }
+
+    /// The code of that name, as another process of ours printed it.
+    pub fn from_name(name: &str) -> Option<Code> {
+        Self::ALL.into_iter().find(|code| code.name() == name)
+    }
+
+    const ALL: [Code; 13] = [
+        Code::BadManifest,
+        Code::UnknownVersion,
+        Code::BadChannel,
+        Code::BadLayer,
+        Code::BadArtefact,
+        Code::NotWasm,
+        Code::InvalidModule,
+        Code::UnknownImport,
+        Code::NoStart,
+        Code::TooLarge,
+        Code::CompileLimit,
+        Code::NotFound,
+        Code::Usage,
+    ];
+}
+
+impl Error {
+    pub fn refused(code: Code, message: impl Into<String>) -> Self {
+        Error::Refused {
+            code,
+            message: message.into(),
+        }
+    }
+
+    /// A failure of ours: what was tried, and why it did not work.
+    pub fn failure(what: &str, why: impl fmt::Display) -> Self {
+        Error::Failure(format!("{what}: {why}"))
+    }
+
+    /// The JSON document for the caller; the details of a failure stay in the log.
+    pub fn document(&self) -> String {
+        #[derive(Serialize)]
+        struct Document<'a> {
+            error: Body<'a>,
+        }
+        #[derive(Serialize)]
+        struct Body<'a> {
+            code: &'a str,
+            message: &'a str,
+        }
+        let error = match self {
+            Error::Refused { code, message } => Body {
+                code: code.name(),
+                message,
+            },
+            Error::Failure(_) => Body {
+                code: "failure",
+                message: "zvm failed",
+            },
+        };
+        // Two strings always serialise.
+        serde_json::to_string(&Document { error }).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Refused { message, .. } => out.write_str(message),
+            Error::Failure(message) => write!(out, "zvm failed: {message}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<crate::sys::SysError> for Error {
+    fn from(error: crate::sys::SysError) -> Self {
+        Error::Failure(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn document_of_a_refusal_has_code_and_message() {
+        let error = Error::refused(Code::NotWasm, "not \"wasm\"");
+        assert_eq!(
+            error.document(),
+            r#"{"error":{"code":"not_wasm","message":"not \"wasm\""}}"#
+        );
+    }
+
+    #[test]
+    fn document_of_a_failure_tells_nothing_of_the_host() {
+        let error = Error::failure("open /secret/path", "denied");
+        assert!(!error.document().contains("secret"));
+        assert_eq!(error.to_string(), "zvm failed: open /secret/path: denied");
+    }
+
+    #[test]
+    fn codes_have_distinct_names_that_lead_back() {
+        for code in Code::ALL {
+            assert_eq!(Code::from_name(code.name()), Some(code));
+        }
+        assert_eq!(Code::from_name("nonsense"), None);
+    }
+}

@@ -1,0 +1,119 @@
+//! Runs one guest from its module to its end.
+//!
+//! Nothing here knows of processes: given a module and the guest's world, it
+//! instantiates, calls `_start`, and says how that ended. Linking checks the types
+//! of all imports, so a module that got past the compiler's policy with an import
+//! of a wrong type still cannot be called.
+
+use wasmtime::{Engine, ExternType, Linker, Module, Store};
+
+use crate::error::{Code, Error};
+use crate::ledger::Ledger;
+use crate::outcome::{Limit, Outcome};
+
+use super::limiter::Limiter;
+use super::wasi::{self, Wasi};
+use super::{Guest, trap};
+
+/// Bytes of a page of linear memory.
+const PAGE_BYTES: u64 = 64 << 10;
+
+/// How the guest ended, and its world as it left it.
+pub struct Ended {
+    pub outcome: Outcome,
+    pub wasi: Wasi,
+}
+
+/// Runs `_start` of `module` in `wasi`.
+///
+/// # Errors
+///
+/// A module that cannot be linked is [`Code::BadArtefact`].
+pub fn run(
+    engine: &Engine,
+    module: &Module,
+    wasi: Wasi,
+    ledger: &Ledger,
+    memory_bytes: u64,
+) -> Result<Ended, Error> {
+    let mut linker = Linker::new(engine);
+    wasi::add_to_linker(&mut linker).map_err(|error| Error::failure("link", error))?;
+    let limiter = Limiter::new(ledger.clone(), memory_bytes);
+    let mut store = Store::new(
+        engine,
+        Guest {
+            wasi,
+            limiter,
+            end: None,
+        },
+    );
+    store.limiter(|guest| &mut guest.limiter);
+    if let Some(outcome) = initial_memory_over(module, memory_bytes) {
+        return Ok(Ended {
+            outcome,
+            wasi: store.into_data().wasi,
+        });
+    }
+    let ready = linker.instantiate_pre(module).map_err(|error| {
+        Error::refused(Code::BadArtefact, format!("program: {error:#}"))
+    })?;
+    let outcome = match ready.instantiate(&mut store) {
+        Ok(instance) => {
+            let start = instance
+                .get_typed_func::<(), ()>(&mut store, "_start")
+                .map_err(|_| no_start())?;
+            let result = start.call(&mut store, ());
+            ending(&mut store, result, false)
+        }
+        Err(error) => ending(&mut store, Err(error), true),
+    };
+    Ok(Ended {
+        outcome,
+        wasi: store.into_data().wasi,
+    })
+}
+
+fn no_start() -> Error {
+    Error::refused(Code::BadArtefact, "program: exports no function _start")
+}
+
+/// The outcome of a call into the guest.
+fn ending(
+    store: &mut Store<Guest>,
+    result: wasmtime::Result<()>,
+    starting: bool,
+) -> Outcome {
+    let Err(error) = result else {
+        return Outcome::Exit(0);
+    };
+    // A host function that ends the run says so before it returns its error.
+    if let Some(end) = store.data_mut().end.take() {
+        return end;
+    }
+    match trap::outcome(&error) {
+        Outcome::Trap { word, message } if starting && trap::in_guest_code(&error) => {
+            let message = format!("in the start function: {word}: {message}");
+            Outcome::Trap {
+                word: "start_function".to_owned(),
+                message,
+            }
+        }
+        other => other,
+    }
+}
+
+/// The limit's outcome if the module starts with more memory than is allowed.
+fn initial_memory_over(module: &Module, memory_bytes: u64) -> Option<Outcome> {
+    let memories = module.exports().filter_map(|export| match export.ty() {
+        ExternType::Memory(memory) => Some(memory.minimum()),
+        _ => None,
+    });
+    let pages = memories.max()?;
+    let needed = pages.saturating_mul(PAGE_BYTES);
+    (needed > memory_bytes).then(|| Outcome::Limit {
+        limit: Limit::MemoryBytes,
+        message: format!(
+            "the program starts with {needed} bytes of memory; the limit is {memory_bytes}"
+        ),
+    })
+}

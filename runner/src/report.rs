@@ -1,0 +1,123 @@
+//! The report: what became of one run, as the JSON document of docs/protocol.md.
+//!
+//! Built by the session's parent from the ledger, the outcome and the digests of
+//! the outputs; never from anything that only the child says, except numbers and
+//! the outcome itself. The twin in Python is `zerocloud/protocol/report.py`.
+
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
+use crate::outcome::Outcome;
+
+pub const VERSION: u64 = 1;
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub version: u64,
+    #[serde(serialize_with = "outcome")]
+    pub outcome: Outcome,
+    pub wall_seconds: f64,
+    pub cpu_seconds: f64,
+    pub memory_peak_bytes: u64,
+    pub channels: Vec<ChannelReport>,
+    pub stderr_tail: String,
+    pub limits_reached: Vec<&'static str>,
+    pub program_sha256: String,
+    pub receipt: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ChannelReport {
+    pub path: String,
+    pub reads: u64,
+    pub read_bytes: u64,
+    pub writes: u64,
+    pub write_bytes: u64,
+    /// Length of a regular input, or of the staged output at the end.
+    pub size: Option<u64>,
+    pub blake3: Option<String>,
+    pub md5: Option<String>,
+}
+
+/// Seconds to the microsecond; more digits would only be noise.
+pub fn seconds(duration: std::time::Duration) -> f64 {
+    duration.as_micros() as f64 / 1e6
+}
+
+/// Writes an outcome as `{kind, code, message}`; the code is a number for `exit`
+/// and `killed`, a word for the others.
+fn outcome<S: Serializer>(outcome: &Outcome, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut out = serializer.serialize_struct("outcome", 3)?;
+    match outcome {
+        Outcome::Exit(code) => {
+            out.serialize_field("kind", "exit")?;
+            out.serialize_field("code", code)?;
+            out.serialize_field("message", "")?;
+        }
+        Outcome::Trap { word, message } => {
+            out.serialize_field("kind", "trap")?;
+            out.serialize_field("code", word)?;
+            out.serialize_field("message", message)?;
+        }
+        Outcome::Limit { limit, message } => {
+            out.serialize_field("kind", "limit")?;
+            out.serialize_field("code", limit.name())?;
+            out.serialize_field("message", message)?;
+        }
+        Outcome::Killed { signal, message } => {
+            out.serialize_field("kind", "killed")?;
+            out.serialize_field("code", signal)?;
+            out.serialize_field("message", message)?;
+        }
+        // A failure of ours has no report; see `session`.
+        Outcome::Failure(_) => {
+            return Err(serde::ser::Error::custom("a failure has no report"));
+        }
+    }
+    out.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Limit;
+
+    fn json(value: Outcome) -> String {
+        let report = Report {
+            version: VERSION,
+            outcome: value,
+            wall_seconds: 0.004,
+            cpu_seconds: 0.002,
+            memory_peak_bytes: 65536,
+            channels: Vec::new(),
+            stderr_tail: String::new(),
+            limits_reached: Vec::new(),
+            program_sha256: "00".repeat(32),
+            receipt: None,
+        };
+        serde_json::to_string(&report).unwrap()
+    }
+
+    #[test]
+    fn exit_code_is_a_number() {
+        let text = json(Outcome::Exit(3));
+        assert!(text.contains(r#""outcome":{"kind":"exit","code":3,"message":""}"#));
+    }
+
+    #[test]
+    fn limit_is_named() {
+        let text = json(Outcome::Limit {
+            limit: Limit::OutputBytes,
+            message: "/dev/stdout".into(),
+        });
+        assert!(text.contains(r#""kind":"limit","code":"output_bytes""#));
+    }
+
+    #[test]
+    fn seconds_keep_microseconds() {
+        assert_eq!(
+            seconds(std::time::Duration::from_nanos(4_123_999)),
+            0.004123
+        );
+    }
+}

@@ -1,0 +1,239 @@
+//! One session: a manifest and its descriptors become a report. The whole story.
+//!
+//! ```text
+//! parent                                  child (`vm`)
+//! ------                                  ------------
+//! make the ledger, catch signals
+//! fork ─────────────────────────────────▶ die with the parent
+//! drop inputs                             close everything that is not its own
+//! watch the deadlines (`watch`)           limits, weights, no new privileges
+//!   kill at wall, CPU, our own end        layers → tree, channels, artefact
+//!                                         run the guest
+//! reap ◀───────────────────────────────── verdict into the ledger, gone
+//! hash the outputs (`outputs`)
+//! receipt, report
+//! ```
+//!
+//! The child is the VM: it parses what users wrote (tar layers, the module's
+//! native code) and runs it. The parent never touches any of that; it only counts
+//! time and reads the ledger and the staged outputs.
+
+mod outputs;
+mod verdict;
+mod vm;
+mod watch;
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use crate::channel::Direction;
+use crate::error::Error;
+use crate::ledger::Ledger;
+use crate::manifest::{Manifest, hex};
+use crate::outcome::{Limit, Outcome};
+use crate::receipt;
+use crate::report::{self, ChannelReport, Report};
+use crate::sys::{self, Fork};
+
+use verdict::Verdict;
+use watch::Stopped;
+
+/// What a session is made of. Descriptors are in the manifest's order.
+pub struct Session {
+    pub manifest: Manifest,
+    pub program: OwnedFd,
+    pub layers: Vec<OwnedFd>,
+    pub channels: Vec<OwnedFd>,
+    pub setting: Setting,
+}
+
+/// Where a session runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// On a storage node: outputs are staged regular files, VMs yield to storage.
+    Node,
+    /// In a user's shell: outputs may be streams, priorities stay.
+    Shell,
+}
+
+/// Runs the session to its end. Blocks at most until the wall limit, and then as
+/// long as it takes to hash the outputs.
+///
+/// # Errors
+///
+/// [`Error::Refused`] when a channel, layer or artefact is bad; [`Error::Failure`]
+/// when zvm or the host fails. All that the guest does is in the report.
+pub fn run(session: Session) -> Result<Report, Error> {
+    let started = Instant::now();
+    set_title(&session.manifest);
+    let limits = session.manifest.limits;
+    let ledger = Ledger::new(
+        session.manifest.channels.len(),
+        limits.stderr_bytes as usize,
+    )?;
+    let signals = sys::catch_end_signals()?;
+    let parent = rustix::process::getpid();
+    let child = match sys::fork()? {
+        Fork::Child => vm::main(session, &ledger, parent),
+        Fork::Parent(child) => child,
+    };
+    let Session {
+        manifest,
+        program,
+        layers,
+        channels,
+        setting,
+    } = session;
+    // An input that is a pipe must see its reader go when the VM goes.
+    drop((program, layers));
+    let mut outputs = outputs::keep(&manifest, channels);
+    let deadlines = watch::Deadlines::new(&limits, started);
+    let listener = (setting == Setting::Node).then(rustix::stdio::stdout);
+    let (ended, stopped) = watch::watch(child, &deadlines, &signals, listener)?;
+    let wall = started.elapsed();
+    let outcome = conclude(&manifest, ended, stopped, &ledger)?;
+    let channels = channel_reports(&manifest, &ledger, &outcome, &mut outputs)?;
+    let stderr_tail = ledger.stderr_tail();
+    let receipt = receipt::receipt(&manifest, &outcome, &channels, &stderr_tail);
+    Ok(Report {
+        version: report::VERSION,
+        outcome,
+        wall_seconds: report::seconds(wall),
+        cpu_seconds: report::seconds(ended.cpu),
+        memory_peak_bytes: ledger.memory_peak(),
+        channels,
+        stderr_tail: String::from_utf8_lossy(&stderr_tail).into_owned(),
+        limits_reached: ledger
+            .limits_reached()
+            .into_iter()
+            .map(Limit::name)
+            .collect(),
+        program_sha256: manifest.program.sha256,
+        receipt,
+    })
+}
+
+/// Names both processes `zvm:<job>:<node>`, as far as 15 bytes go; the command
+/// line, which the caller chose, holds it in full.
+fn set_title(manifest: &Manifest) {
+    let title = format!("zvm:{}:{}", manifest.job, manifest.node);
+    let short: Vec<u8> = title.bytes().take(15).collect();
+    if let Ok(name) = CString::new(short) {
+        // A name is a courtesy; a session runs without it.
+        let _ = rustix::thread::set_name(&name);
+    }
+}
+
+/// Decides the outcome from how the child ended, why it was stopped (if it was)
+/// and its verdict (if it came so far).
+fn conclude(
+    manifest: &Manifest,
+    ended: sys::Ended,
+    stopped: Option<Stopped>,
+    ledger: &Ledger,
+) -> Result<Outcome, Error> {
+    let verdict = Verdict::load(ledger);
+    if ended.status == Some(0)
+        && let Some(verdict) = verdict
+    {
+        // It may have finished just before it was to be stopped; then it did.
+        return verdict.into_outcome();
+    }
+    let limits = &manifest.limits;
+    match stopped {
+        Some(Stopped::Wall) => {
+            return Ok(over(Limit::WallSeconds, limits.wall_seconds));
+        }
+        Some(Stopped::Cpu) => return Ok(over(Limit::CpuSeconds, limits.cpu_seconds)),
+        Some(Stopped::Told(signal)) => {
+            let message = format!("zvm was told to end by signal {signal}");
+            return Ok(Outcome::Killed { signal, message });
+        }
+        Some(Stopped::NobodyListens) => {
+            return Err(Error::Failure(
+                "nobody reads the report any more".to_owned(),
+            ));
+        }
+        None => {}
+    }
+    match (ended.signal, verdict) {
+        (Some(libc::SIGXCPU), _) => Ok(over(Limit::CpuSeconds, limits.cpu_seconds)),
+        // A panic leaves its message behind before it aborts.
+        (Some(_), Some(verdict)) => verdict.into_outcome(),
+        (Some(signal), None) if is_crash(signal) => Err(Error::Failure(format!(
+            "the VM's process crashed with signal {signal}"
+        ))),
+        (Some(signal), None) => {
+            let message = format!("signal {signal} from outside ended the VM");
+            Ok(Outcome::Killed { signal, message })
+        }
+        (None, _) => Err(Error::Failure(format!(
+            "the VM's process ended with status {:?} and no verdict",
+            ended.status
+        ))),
+    }
+}
+
+fn over(limit: Limit, seconds: f64) -> Outcome {
+    let message = format!("the limit is {seconds} s ({})", limit.name());
+    Outcome::Limit { limit, message }
+}
+
+/// Signals that a process brings upon itself.
+fn is_crash(signal: i32) -> bool {
+    matches!(
+        signal,
+        libc::SIGSEGV
+            | libc::SIGBUS
+            | libc::SIGILL
+            | libc::SIGABRT
+            | libc::SIGFPE
+            | libc::SIGSYS
+            | libc::SIGTRAP
+    )
+}
+
+fn channel_reports(
+    manifest: &Manifest,
+    ledger: &Ledger,
+    outcome: &Outcome,
+    outputs: &mut [outputs::Kept],
+) -> Result<Vec<ChannelReport>, Error> {
+    // Outputs of a run that a deadline or a signal cut off are dropped by the
+    // caller; hashing them would only keep it waiting.
+    let complete = !matches!(
+        outcome,
+        Outcome::Killed { .. }
+            | Outcome::Limit {
+                limit: Limit::WallSeconds | Limit::CpuSeconds,
+                ..
+            }
+    );
+    let mut reports = Vec::with_capacity(manifest.channels.len());
+    let entries = manifest.channels.iter().zip(outputs);
+    for (index, (entry, output)) in entries.enumerate() {
+        let counts = ledger.counts(index);
+        let mut report = ChannelReport {
+            path: entry.path.clone(),
+            reads: counts.reads,
+            read_bytes: counts.read_bytes,
+            writes: counts.writes,
+            write_bytes: counts.write_bytes,
+            size: output.size()?,
+            blake3: None,
+            md5: None,
+        };
+        if entry.direction == Direction::Read {
+            report.blake3 = ledger.digest(index).map(|digest| hex(&digest));
+        } else if complete && let Some(digests) = output.digests()? {
+            report.blake3 = Some(digests.blake3);
+            report.md5 = Some(digests.md5);
+        }
+        reports.push(report);
+    }
+    Ok(reports)
+}
+
+#[cfg(test)]
+mod tests;
