@@ -196,24 +196,24 @@ class Residue:
     processes: int
     data_files: int
     deleted_files: int
-    state_files: int
+    staged_files: int
 
 
 def residue(cluster: Cluster) -> Residue:
     """Count processes, open files of objects, staged and state files."""
     servers = set(cluster.pids.values())
     opened = [name for pid in servers for name in open_files(pid)]
-    state = [
+    staged = [
         path
         for node in cluster.nodes
-        for path in (node.folder / "zerocloud").rglob("*")
-        if path.is_file() and "cache" not in path.parts
+        for path in (node.folder / "zerocloud" / "staging").rglob("*")
+        if path.is_file()
     ]
     return Residue(
         processes=len(set(tree(cluster.pid)) - servers),
         data_files=sum(name.endswith(".data") for name in opened),
         deleted_files=sum(name.endswith(" (deleted)") for name in opened),
-        state_files=len(state),
+        staged_files=len(staged),
     )
 
 

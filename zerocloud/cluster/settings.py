@@ -74,7 +74,7 @@ class ClusterSettings:
     proxies: int = 1
     mode: str = "single"
     encrypt: bool = False
-    filters: bool = False
+    filters: bool = True
     proxy_options: Mapping[str, str] = field(default_factory=dict)
     executor_options: Mapping[str, str] = field(default_factory=dict)
 
