@@ -240,14 +240,15 @@ def _check_values(raw: Any) -> None:
             continue
         trail[-1], value = step
         problem = _problem(value)
-        if problem is None and isinstance(value, dict | list):
-            levels.append(_children(value))
-            trail.append("")
-            if len(levels) > MAX_DEPTH:
-                problem = _TOO_DEEP
+        nested = isinstance(value, dict | list)
+        if problem is None and nested and len(levels) > MAX_DEPTH:
+            problem = _TOO_DEEP
         if problem is not None:
             where = "".join(f"/{pointer_token(str(t))}" for t in trail[1:])
             raise JobError("job_schema", f"job: {problem}", where=where)
+        if nested:
+            levels.append(_children(value))
+            trail.append("")
 
 
 def _children(value: Any) -> Iterator[tuple[str | int, Any]]:

@@ -71,16 +71,16 @@ def parse_script(body: bytes, *, account: str, caps: JobCaps) -> ScriptJob:
             args=(*words, MEMBER),
         ),
         limits=caps.defaults,
-        devices=_devices(program),
+        devices=_devices(),
     )
     return ScriptJob(Job((group,), caps.defaults), _tar(body))
 
 
 def _first_line(body: bytes) -> str:
-    """The first line without `#!`, its blanks as single kind and stripped."""
+    """The first line without `#!`, stripped, its tabs as blanks."""
     if not body.startswith(b"#!"):
         raise _bad("it does not start with #!")
-    head, newline, _ = body[2 : MAX_LINE_BYTES + 1].partition(b"\n")
+    head, newline, _ = body[2:MAX_LINE_BYTES].partition(b"\n")
     if not newline:
         raise _bad(
             "its first line does not end within its first "
@@ -116,8 +116,9 @@ def _base_name(program: Program) -> str:
     return path.rstrip("/").rpartition("/")[2] or MEMBER
 
 
-def _devices(program: Program) -> tuple[Device, ...]:
-    devices = [
+def _devices() -> tuple[Device, ...]:
+    """The payload and the answer; the program's path mounts its image."""
+    return (
         Device(name="stdin", where="", kind=KINDS["stdin"]),
         Device(
             name="stdout",
@@ -125,10 +126,7 @@ def _devices(program: Program) -> tuple[Device, ...]:
             kind=KINDS["stdout"],
             content_type="text/plain",
         ),
-    ]
-    if program.image is not None:
-        devices.append(Device(name=program.image, where="", kind=None))
-    return tuple(devices)
+    )
 
 
 def _bad(what: str) -> JobError:

@@ -1,0 +1,1 @@
+"""Unit tests of zerocloud/job: pure, no Swift, no network."""
