@@ -70,7 +70,7 @@ def test_demo_totals_are_the_sums_over_all_answers() -> None:
 
 def test_demo_says_where_vms_ran_and_what_moved() -> None:
     first, second = node("a-1", b"", 0), node("a-2", b"", 0)
-    first["io"] = [{"device": "stdin", "source": "local", "size": 1024}]
+    first["in_place_bytes"] = 1024
     second["io"] = [{"device": "stdout", "write_bytes": 7}]
     second["server"] = "c3d4"
     result = parse_result(

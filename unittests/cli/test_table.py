@@ -24,10 +24,7 @@ def lines(*nodes: dict[str, Any], status: str = "succeeded") -> list[str]:
 
 def test_table_row_says_where_how_and_how_much() -> None:
     item = node("map-1", b"", 0)
-    item["io"] = [
-        {"device": "stdin", "source": "local", "size": 2048},
-        {"device": "input", "source": "stream", "size": 10},
-    ]
+    item["in_place_bytes"], item["streamed_bytes"] = 2048, 10
     item["attempts"] = 2
     heading, row, summary = lines(item)
     assert " ".join(heading.split()) == (

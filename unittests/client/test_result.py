@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from unittests.client.endpoint import node
-from zerocloud.client import AnswerError
+from zerocloud.client import AnswerError, StoredOutput
 from zerocloud.client.result import parse_result
 
 
@@ -29,9 +29,20 @@ def test_result_output_as_text_becomes_utf_8_bytes() -> None:
 
 def test_result_output_too_long_to_report_has_only_its_size() -> None:
     item = node("a", b"", 0)
-    item["outputs"] = [{"device": "stdout", "bytes": 1 << 30}]
+    item["outputs"] = [{"device": "stdout", "bytes": 1 << 30, "omitted": True}]
     output = parse_result(report(item)).outputs[0]
     assert (output.data, output.size) == (None, 1 << 30)
+
+
+def test_result_stored_outputs_stand_apart_from_immediate_ones() -> None:
+    item = node("a", b"now", 0)
+    stored = {"device": "output", "path": "swift://A/c/o", "bytes": 5}
+    item["outputs"].append({**stored, "etag": "e" * 32})
+    result = parse_result(report(item))
+    assert [o.data for o in result.outputs] == [b"now"]
+    assert result.stored == (
+        StoredOutput("a", "output", "swift://A/c/o", "e" * 32, 5),
+    )
 
 
 def test_result_output_with_broken_base64_is_an_answer_error() -> None:

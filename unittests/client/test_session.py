@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from zerocloud.client import (
     RefusedError,
     UsageError,
 )
+from zerocloud.client.session import job_body
 
 CAT = [
     {
@@ -139,9 +142,19 @@ def test_submit_with_an_old_token_asks_to_log_in(endpoint: Endpoint) -> None:
 def test_submit_bytes_that_are_no_job_are_refused_here(
     client: Client, endpoint: Endpoint
 ) -> None:
-    with pytest.raises(UsageError, match="a script that begins with #!"):
+    with pytest.raises(UsageError, match="this is none of them"):
         client.submit(b"print('hello')\n")
     assert "POST /v1/AUTH_test" not in endpoint.requests
+
+
+def test_job_body_knows_tars_by_their_bytes() -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("boot/system.map"))
+    body = packed.getvalue()
+    assert job_body(body) == (body, "application/x-tar")
+    zipped = gzip.compress(body)
+    assert job_body(zipped) == (zipped, "application/x-gzip")
 
 
 @pytest.mark.parametrize("both", [True, False])

@@ -136,7 +136,7 @@ def where_and_how_much(result: JobResult, seconds: float) -> Iterator[str]:
     yield f"{count} VM{'s' * (count != 1)}, per storage server: {spread}"
     nodes = result.nodes
     written = sum(u.write_bytes for node in nodes for u in node.channels)
-    local = sum(node.local_bytes for node in nodes)
+    local = sum(node.in_place_bytes for node in nodes)
     streamed = sum(node.streamed_bytes for node in nodes)
     yield (
         f"{seconds:.1f} s; read in place {size_text(local)}; over the "

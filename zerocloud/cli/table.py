@@ -73,7 +73,7 @@ def summary(result: JobResult) -> str:
     nodes = result.nodes
     failed = sum(not node.succeeded for node in nodes)
     servers = {node.server for node in nodes if node.server}
-    local = sum(node.local_bytes for node in nodes)
+    local = sum(node.in_place_bytes for node in nodes)
     streamed = sum(node.streamed_bytes for node in nodes)
     parts = [f"{len(nodes)} node{'s' * (len(nodes) != 1)}"]
     if failed:
@@ -118,7 +118,7 @@ def _row(node: NodeResult) -> list[str]:
         printable(str(node.outcome)),
         seconds_text(node.wall_seconds),
         size_text(node.memory_peak_bytes),
-        size_text(node.local_bytes),
+        size_text(node.in_place_bytes),
         size_text(node.streamed_bytes),
         _note(node),
     ]

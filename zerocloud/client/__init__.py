@@ -31,6 +31,7 @@ from zerocloud.client.result import (
     NodeResult,
     Outcome,
     OutputBytes,
+    StoredOutput,
 )
 from zerocloud.client.session import Client
 
@@ -49,6 +50,7 @@ __all__ = [
     "Outcome",
     "OutputBytes",
     "RefusedError",
+    "StoredOutput",
     "UsageError",
     "log_in",
     "read_env_file",

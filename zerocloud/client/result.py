@@ -60,6 +60,17 @@ class OutputBytes:
 
 
 @dataclass(frozen=True)
+class StoredOutput:
+    """An output that is an object now; only jobs that succeeded have any."""
+
+    node: str
+    device: str
+    path: str
+    etag: str
+    size: int
+
+
+@dataclass(frozen=True)
 class NodeResult:
     """One node of the job: where it ran, how it ended, what it used."""
 
@@ -74,10 +85,11 @@ class NodeResult:
     memory_peak_bytes: int
     channels: tuple[ChannelUse, ...]
     outputs: tuple[OutputBytes, ...]
+    stored: tuple[StoredOutput, ...] = ()
     limits_reached: tuple[str, ...] = ()
     stderr_tail: str = ""
     receipt: str = ""
-    local_bytes: int = 0
+    in_place_bytes: int = 0
     streamed_bytes: int = 0
 
 
@@ -100,6 +112,11 @@ class JobResult:
         """The immediate outputs, in node order."""
         return tuple(out for node in self.nodes for out in node.outputs)
 
+    @property
+    def stored(self) -> tuple[StoredOutput, ...]:
+        """The outputs that became objects, in node order."""
+        return tuple(out for node in self.nodes for out in node.stored)
+
 
 def parse_result(document: Mapping[str, Any]) -> JobResult:
     """Read a report; raises AnswerError that names the key at fault."""
@@ -114,25 +131,25 @@ def parse_result(document: Mapping[str, Any]) -> JobResult:
 
 def _node(item: Any) -> NodeResult:
     name = _get(item, "name", str)
-    outcome = _outcome(_get(item, "outcome", dict))
-    channels = tuple(_channel(use) for use in item.get("io", []))
+    outputs = item.get("outputs", [])
     return NodeResult(
         name=name,
         server=str(item.get("server") or ""),
         policy=str(item.get("policy") or ""),
         attempts=int(item.get("attempts", 1)),
-        outcome=outcome,
-        succeeded=item.get("succeeded", outcome.code == 0) is True,
+        outcome=_outcome(_get(item, "outcome", dict)),
+        succeeded=_get(item, "succeeded", bool),
         wall_seconds=_number(item, "wall_seconds"),
         cpu_seconds=_number(item, "cpu_seconds"),
         memory_peak_bytes=int(_number(item, "memory_peak_bytes")),
-        channels=channels,
-        outputs=tuple(_output(name, o) for o in item.get("outputs", [])),
+        channels=tuple(_channel(use) for use in item.get("io", [])),
+        outputs=tuple(_output(name, o) for o in outputs if "path" not in o),
+        stored=tuple(_stored(name, o) for o in outputs if "path" in o),
         limits_reached=tuple(map(str, item.get("limits_reached", []))),
         stderr_tail=str(item.get("stderr_tail") or ""),
         receipt=str(item.get("receipt") or ""),
-        local_bytes=_read_from(channels, "local"),
-        streamed_bytes=_read_from(channels, "stream"),
+        in_place_bytes=int(_number(item, "in_place_bytes")),
+        streamed_bytes=int(_number(item, "streamed_bytes")),
     )
 
 
@@ -155,8 +172,14 @@ def _channel(item: Any) -> ChannelUse:
     )
 
 
-def _read_from(channels: tuple[ChannelUse, ...], source: str) -> int:
-    return sum(use.size for use in channels if use.source == source)
+def _stored(node: str, item: Any) -> StoredOutput:
+    return StoredOutput(
+        node=node,
+        device=_get(item, "device", str),
+        path=_get(item, "path", str),
+        etag=str(item.get("etag") or ""),
+        size=int(_number(item, "bytes")),
+    )
 
 
 def _output(node: str, item: Any) -> OutputBytes:

@@ -32,6 +32,9 @@ from zerocloud.job.paths import SCHEME, ObjectPath
 
 SCRIPT_START = b"#!"
 SCRIPT_TYPE = "text/x-script"
+BLANK = b"\xef\xbb\xbf \t\r\n"  # JSON may begin with a byte order mark
+GZIP_START = b"\x1f\x8b"
+TAR_MAGIC = slice(257, 262)
 PAYLOAD_TYPE = "application/octet-stream"
 INFO_KEY = "zerocloud"
 
@@ -105,11 +108,11 @@ class Client:
     ) -> JobResult:
         """Run a job and wait for its end.
 
-        Give either `job` (a document as Python values or as JSON; or a
-        script's bytes, beginning with `#!`) or `source`, the `swift://` name
-        of a stored job or script.  `payload` is what path-less stdin devices
-        of a stored job read: bytes, the path of a file, or an open binary
-        file, which is streamed.
+        Give either `job` (a document as Python values or as JSON; a script's
+        bytes, beginning with `#!`; a tar's bytes) or `source`, the `swift://`
+        name of a stored one.  `payload` is what path-less stdin devices of a
+        stored job read: bytes, the path of a file, or an open binary file,
+        which is streamed.
 
         Returns a result whether the job succeeded or not.  Raises UsageError,
         FilterMissingError, ConnectError, RefusedError, ClusterFailedError and
@@ -216,7 +219,7 @@ _COMMON = {"User-Agent": f"zerocloud/{__version__}"}
 
 
 def job_body(job: Job) -> tuple[bytes, str]:
-    """The bytes and content type to send for a job; UsageError if neither.
+    """The bytes and content type to send for a job; UsageError if it is none.
 
     The endpoint judges the job's rules; checked here is only what decides
     how it travels.
@@ -227,10 +230,14 @@ def job_body(job: Job) -> tuple[bytes, str]:
         return json.dumps(job).encode("utf-8"), headers.JSON_TYPE
     if job.startswith(SCRIPT_START):
         return job, SCRIPT_TYPE
-    if job.lstrip()[:1] not in {b"[", b"{"}:
+    if job.startswith(GZIP_START):
+        return job, "application/x-gzip"
+    if job[TAR_MAGIC] == b"ustar":
+        return job, "application/x-tar"
+    if job.lstrip(BLANK)[:1] not in {b"[", b"{"}:
         raise UsageError(
-            "a job is a JSON list or object, or a script that begins with "
-            "#!; this is neither"
+            "a job is a JSON list or object, a script that begins with #!, "
+            "or a tar with a job in it; this is none of them"
         )
     return job, headers.JSON_TYPE
 
