@@ -48,7 +48,8 @@ def started(folder: Path, settings: ClusterSettings) -> Cluster:
     try:
         return Cluster(folder, settings).start()
     except StartError as error:
-        pytest.fail(f"the cluster does not start: {error}", pytrace=False)
+        text = str(error)
+    pytest.fail(f"the cluster does not start: {text}", pytrace=False)
 
 
 @pytest.fixture(scope="session")
