@@ -164,6 +164,13 @@ class Fields:
             raise self.bad(name, value, f"a number, {low:g} to {high:g}")
         return float(value)
 
+    def flag(self, name: str) -> bool:
+        """True or false."""
+        value = self.take(name)
+        if not isinstance(value, bool):
+            raise self.bad(name, value, "true or false")
+        return value
+
     def choice(self, name: str, allowed: tuple[str, ...]) -> str:
         """One of the words."""
         value = self.take(name)

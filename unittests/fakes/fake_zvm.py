@@ -1,0 +1,151 @@
+#!/usr/bin/python3 -ISB
+"""A runner with rules: the command line of zvm, programs of one line.
+
+A program is `fake WORDS…`, compiled by copying it; each word is a step:
+`cat` copies /dev/stdin (or /dev/input) to /dev/stdout, `print:TEXT`,
+`sleep:SECONDS`, `exit:N`, `trap`, `crash`, `hang`, `garbage`, `log:TEXT`,
+`badlayer`, `env` and `args` print what was given, `fork` leaves a child.
+Compiling `fake slow…` takes half a second; anything else is not wasm.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+
+
+def compile_program(words):
+    options = dict(zip(words[:-1:2], words[1:-1:2], strict=True))
+    path = words[-1]
+    with open(path, "rb") as file:
+        data = file.read()
+    if not data.startswith(b"fake "):
+        refuse("not_wasm", f"{path} does not begin with the magic number")
+    if data.startswith(b"fake slow"):
+        time.sleep(0.5)
+    if data.startswith(b"fake compilerbug"):
+        print("backtrace of /secret/path", file=sys.stderr)
+        sys.exit(70)
+    digest = hashlib.sha256(data).hexdigest()
+    artefact = os.path.join(options["--cache"], f"{digest}.cwasm")
+    cached = os.path.exists(artefact)
+    with open(f"{artefact}.{os.getpid()}", "wb") as file:
+        file.write(data)
+    os.rename(f"{artefact}.{os.getpid()}", artefact)
+    answer = {"artefact": artefact, "sha256": digest}
+    print(json.dumps({**answer, "cached": cached, "seconds": 0.25}))
+
+
+def refuse(code, message):
+    print(json.dumps({"error": {"code": code, "message": message}}))
+    sys.exit(65)
+
+
+def session(numbers):
+    manifest = json.load(sys.stdin.buffer)
+    descriptors = [int(number) for number in numbers.split(",")]
+    channels = {
+        c["path"]: descriptors[c["descriptor"]] for c in manifest["channels"]
+    }
+    with open(descriptors[0], "rb") as file:
+        steps = file.read().decode().split()[1:]
+    outcome = {"kind": "exit", "code": 0, "message": ""}
+    for step in steps:
+        outcome = run_step(step, manifest, channels) or outcome
+    print(json.dumps(report(manifest, channels, outcome)))
+
+
+def run_step(step, manifest, channels):
+    word, _, rest = step.partition(":")
+    out = channels.get("/dev/stdout", -1)
+    if word == "cat":
+        source = channels.get("/dev/stdin", channels.get("/dev/input"))
+        while data := os.read(source, 65536):
+            os.write(out, data)
+    elif word == "print":
+        os.write(out, rest.encode())
+    elif word == "zeros":
+        os.write(out, bytes(int(rest)))
+    elif word in ("env", "args"):
+        os.write(out, json.dumps(manifest[word]).encode())
+    elif word == "layers":
+        names = [layer["name"] for layer in manifest["layers"]]
+        os.write(out, json.dumps(names).encode())
+    elif word == "sleep":
+        time.sleep(float(rest))
+    elif word == "exit":
+        return {"kind": "exit", "code": int(rest), "message": ""}
+    elif word == "trap":
+        return {"kind": "trap", "code": "unreachable", "message": "here"}
+    else:
+        misbehave(word, rest)
+    return None
+
+
+def misbehave(word, rest):
+    if word == "hang":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while True:
+            time.sleep(60)
+    elif word == "fork":
+        if os.fork() == 0:
+            time.sleep(60)
+    elif word == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif word == "garbage":
+        print("no report")
+        sys.exit(0)
+    elif word == "silence":
+        sys.exit(0)
+    elif word == "log":
+        print(rest, file=sys.stderr)
+    elif word == "badlayer":
+        refuse("bad_layer", "layer image: not a tar")
+    elif word == "badmanifest":
+        refuse("bad_manifest", "channel 3 is /secret/path")
+
+
+def report(manifest, channels, outcome):
+    entries = []
+    for channel in manifest["channels"]:
+        fd = channels[channel["path"]]
+        data = os.pread(fd, 1 << 30, 0)
+        writes = channel["direction"] == "write"
+        entries.append(
+            {
+                "path": channel["path"],
+                "reads": 0 if writes else 1,
+                "read_bytes": 0 if writes else len(data),
+                "writes": 1 if writes else 0,
+                "write_bytes": len(data) if writes else 0,
+                "size": len(data),
+                "blake3": hashlib.sha256(data).hexdigest(),
+                "md5": hashlib.md5(data).hexdigest() if writes else None,
+            }
+        )
+    return {
+        "version": 1,
+        "outcome": outcome,
+        "wall_seconds": 0.001,
+        "cpu_seconds": 0.001,
+        "memory_peak_bytes": 65536,
+        "channels": entries,
+        "stderr_tail": "",
+        "limits_reached": [],
+        "program_sha256": manifest["program"]["sha256"],
+        "receipt": manifest["seed"],
+    }
+
+
+def main(words):
+    if words[0] == "compile":
+        compile_program(words[1:])
+    elif words[:2] == ["session", "--descriptors"]:
+        session(words[2])
+    else:
+        sys.exit(64)
+
+
+main(sys.argv[1:])
