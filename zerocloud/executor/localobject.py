@@ -42,7 +42,7 @@ _CRYPTO_PREFIXES = (
 
 @dataclass(frozen=True)
 class ObjectName:
-    """The object of a request's path, as WSGI strings."""
+    """The object of a request's path, in Unicode."""
 
     disk: str
     partition: str
@@ -89,10 +89,14 @@ def not_local(why: str) -> TaskRefused:
 def parse_path(path: str) -> ObjectName | None:
     """The object in `/disk/partition[/account/container/object]`.
 
-    None without an object; TaskRefused when it is neither.
+    `path` is a WSGI string.  None without an object; TaskRefused when it is
+    neither.
     """
-    parts = path.split("/", 5)
-    if parts[0] or len(parts) not in (3, 6) or not all(parts[1:]):
+    try:
+        parts = path.encode("latin-1").decode("utf-8").split("/", 5)
+    except UnicodeError:
+        parts = []
+    if len(parts) not in (3, 6) or parts[0] or not all(parts[1:]):
         raise TaskRefused(
             "bad_request",
             f"path is {path!r:.200}; allowed is /disk/partition or "
