@@ -70,6 +70,14 @@ pub struct ChannelEntry {
 }
 
 impl ChannelEntry {
+    /// True for the three channels that every process has.
+    pub fn is_standard(&self) -> bool {
+        matches!(
+            self.path.as_str(),
+            "/dev/stdin" | "/dev/stdout" | "/dev/stderr"
+        )
+    }
+
     pub fn spec(&self) -> ChannelSpec {
         ChannelSpec {
             path: self.path.clone(),

@@ -99,23 +99,39 @@ impl Channel {
         ledger: Ledger,
         index: usize,
     ) -> Result<Self, String> {
-        let stat = rustix::fs::fstat(&fd).map_err(|errno| format!("fstat: {errno}"))?;
-        let flags =
-            rustix::fs::fcntl_getfl(&fd).map_err(|errno| format!("fcntl: {errno}"))?;
-        let size = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Some(stat.st_size.unsigned_abs()),
-            FileType::Fifo | FileType::Socket | FileType::CharacterDevice => None,
-            other => return Err(format!("is a {other:?}, not a file or a stream")),
-        };
-        if size.is_some()
-            && spec.direction == Direction::Write
-            && flags.contains(rustix::fs::OFlags::APPEND)
-        {
-            return Err("is opened for appending".to_owned());
+        let size = regular_size(&fd)?;
+        if size.is_some() && spec.direction == Direction::Write {
+            let flags =
+                rustix::fs::fcntl_getfl(&fd).map_err(|e| format!("fcntl: {e}"))?;
+            if flags.contains(rustix::fs::OFlags::APPEND) {
+                return Err("is opened for appending".to_owned());
+            }
         }
+        Ok(Self::new(spec, fd, size, ledger, index))
+    }
+
+    /// As [`Channel::open`], but a regular file is a stream too: bytes go where the
+    /// descriptor's own offset is, which a shell shares with other programs.
+    pub fn open_stream(
+        spec: ChannelSpec,
+        fd: OwnedFd,
+        ledger: Ledger,
+        index: usize,
+    ) -> Result<Self, String> {
+        regular_size(&fd)?;
+        Ok(Self::new(spec, fd, None, ledger, index))
+    }
+
+    fn new(
+        spec: ChannelSpec,
+        fd: OwnedFd,
+        size: Option<u64>,
+        ledger: Ledger,
+        index: usize,
+    ) -> Self {
         let digest = (spec.direction == Direction::Read).then(Sequential::new);
         let counts = Counts::default();
-        Ok(Channel {
+        Channel {
             spec,
             fd,
             size,
@@ -124,7 +140,7 @@ impl Channel {
             digest,
             ledger,
             index,
-        })
+        }
     }
 
     pub fn path(&self) -> &str {
@@ -296,7 +312,11 @@ impl Channel {
             Some(_) => file::write_file(self.fd.as_fd(), bufs, offset),
             None => file::write_stream(self.fd.as_fd(), bufs),
         };
-        result.map_err(|errno| self.host_failed("write", errno))?;
+        result.map_err(|errno| match errno {
+            // A stream's reader went away, as in `zvm run … | head`.
+            HostErrno::PIPE => self.reader_gone(),
+            errno => self.host_failed("write", errno),
+        })?;
         if let Some(size) = &mut self.size {
             *size = end.max(*size);
         }
@@ -346,8 +366,27 @@ impl Channel {
         )))
     }
 
+    /// Ends the run as SIGPIPE ends a process that knows nothing better.
+    fn reader_gone(&self) -> Fault {
+        let message = format!("{}: its reader has gone", self.spec.path);
+        Fault::End(Outcome::Killed {
+            signal: libc::SIGPIPE,
+            message,
+        })
+    }
+
     fn record(&self) {
         self.ledger.set_counts(self.index, self.counts);
+    }
+}
+
+/// Length of a regular file, none for a stream, else what is wrong with `fd`.
+fn regular_size(fd: &OwnedFd) -> Result<Option<u64>, String> {
+    let stat = rustix::fs::fstat(fd).map_err(|errno| format!("fstat: {errno}"))?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Ok(Some(stat.st_size.unsigned_abs())),
+        FileType::Fifo | FileType::Socket | FileType::CharacterDevice => Ok(None),
+        other => Err(format!("is a {other:?}, not a file or a stream")),
     }
 }
 

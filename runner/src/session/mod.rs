@@ -30,7 +30,7 @@ use std::time::Instant;
 use crate::channel::Direction;
 use crate::error::Error;
 use crate::ledger::Ledger;
-use crate::manifest::{Manifest, hex};
+use crate::manifest::{ChannelEntry, Manifest, hex};
 use crate::outcome::{Limit, Outcome};
 use crate::receipt;
 use crate::report::{self, ChannelReport, Report};
@@ -55,6 +55,13 @@ pub enum Setting {
     Node,
     /// In a user's shell: outputs may be streams, priorities stay.
     Shell,
+}
+
+impl Setting {
+    /// True for a channel whose bytes go by the descriptor's own offset.
+    fn is_stream(self, entry: &ChannelEntry) -> bool {
+        self == Setting::Shell && entry.is_standard()
+    }
 }
 
 /// Runs the session to its end. Blocks at most until the wall limit, and then as
@@ -87,7 +94,7 @@ pub fn run(session: Session) -> Result<Report, Error> {
     } = session;
     // An input that is a pipe must see its reader go when the VM goes.
     drop((program, layers));
-    let mut outputs = outputs::keep(&manifest, channels);
+    let mut outputs = outputs::keep(&manifest, channels, setting);
     let deadlines = watch::Deadlines::new(&limits, started);
     let listener = (setting == Setting::Node).then(rustix::stdio::stdout);
     let (ended, stopped) = watch::watch(child, &deadlines, &signals, listener)?;

@@ -14,6 +14,8 @@ use crate::channel::Direction;
 use crate::error::Error;
 use crate::manifest::{Manifest, hex};
 
+use super::Setting;
+
 const BLOCK_BYTES: usize = 256 << 10;
 
 /// What the parent keeps of one channel.
@@ -32,14 +34,16 @@ pub struct Digests {
 }
 
 /// Sorts the channels' descriptors; those of inputs and streams are closed.
-pub fn keep(manifest: &Manifest, channels: Vec<OwnedFd>) -> Vec<Kept> {
+pub fn keep(manifest: &Manifest, channels: Vec<OwnedFd>, setting: Setting) -> Vec<Kept> {
     let entries = manifest.channels.iter().zip(channels);
     entries
         .map(|(entry, fd)| match rustix::fs::fstat(&fd) {
-            Ok(stat) if is_regular(stat.st_mode) => match entry.direction {
-                Direction::Read => Kept::Input(stat.st_size.unsigned_abs()),
-                Direction::Write => Kept::Output(fd),
-            },
+            Ok(stat) if is_regular(stat.st_mode) && !setting.is_stream(entry) => {
+                match entry.direction {
+                    Direction::Read => Kept::Input(stat.st_size.unsigned_abs()),
+                    Direction::Write => Kept::Output(fd),
+                }
+            }
             _ => Kept::Stream,
         })
         .collect()

@@ -59,9 +59,9 @@ fn live(session: Session, ledger: &Ledger, parent: Pid) -> Result<Outcome, Error
         program,
         layers,
         channels,
-        ..
+        setting,
     } = session;
-    let channels = open_channels(&manifest, channels, ledger)?;
+    let channels = open_channels(&manifest, channels, ledger, setting)?;
     let tree = open_layers(&manifest, layers)?;
     let engine = engine::engine(manifest.limits.stack_bytes as usize)
         .map_err(|error| Error::failure("engine", error))?;
@@ -170,15 +170,35 @@ fn open_channels(
     manifest: &Manifest,
     fds: Vec<OwnedFd>,
     ledger: &Ledger,
+    setting: Setting,
 ) -> Result<Vec<Channel>, Error> {
     let entries = manifest.channels.iter().zip(fds).enumerate();
     let open = entries.map(|(index, (entry, fd))| {
-        Channel::open(entry.spec(), fd, ledger.clone(), index).map_err(|why| {
-            let message = format!("/channels/{index}: descriptor {why}");
+        let channel = if setting.is_stream(entry) {
+            Channel::open_stream(entry.spec(), fd, ledger.clone(), index)
+        } else {
+            Channel::open(entry.spec(), fd, ledger.clone(), index)
+                .and_then(|channel| check_staged(channel, setting))
+        };
+        channel.map_err(|why| {
+            let message = format!("/channels/{index} ({}): descriptor {why}", entry.path);
             Error::refused(Code::BadChannel, message)
         })
     });
     open.collect()
+}
+
+/// On a node, an output is staged: a regular file, empty.
+fn check_staged(channel: Channel, setting: Setting) -> Result<Channel, String> {
+    match (setting, channel.direction(), channel.size()) {
+        (Setting::Node, Direction::Write, None) => {
+            Err("is a stream; an output is a regular file".to_owned())
+        }
+        (Setting::Node, Direction::Write, Some(size)) if size > 0 => {
+            Err(format!("is a file of {size} bytes; an output is empty"))
+        }
+        _ => Ok(channel),
+    }
 }
 
 fn open_layers(manifest: &Manifest, fds: Vec<OwnedFd>) -> Result<Tree, Error> {
