@@ -45,17 +45,17 @@ def test_document_not_json_is_422(document: bytes, text: str) -> None:
 @pytest.mark.parametrize(
     ("document", "where", "text"),
     [
-        (b'[{"a": 1, "a": 1}]', "/0", 'job: key "a" is there twice'),
+        (b'[{"a": 1, "a": 1}]', "/0", 'job at /0: key "a" is there twice'),
         (
             b'[{"b": [0, {"x": {"y": 1, "y": 2}}]}]',
             "/0/b/1/x",
-            'job: key "y" is there twice',
+            'job at /0/b/1/x: key "y" is there twice',
         ),
-        (b'["\\ud800"]', "/0", 'job: "\\ud800" has half of a surrogate'),
+        (b'["\\ud800"]', "/0", 'job at /0: "\\ud800" has half of a surrogate'),
         (b'{"a": "x\\udfffy"}', "/a", "has half of a surrogate pair"),
         (b'{"\\udc00": 1}', "", 'job: key "\\udc00" has half of'),
-        (b"[1e999]", "/0", "job: a number is too large"),
-        (b"[[-1e999]]", "/0/0", "job: a number is too large"),
+        (b"[1e999]", "/0", ": a number is too large"),
+        (b"[[-1e999]]", "/0/0", ": a number is too large"),
         (b"[" + b"9" * 101 + b"]", "/0", "allowed are 100 digits"),
         (b"[" + b"9" * 5000 + b"]", "/0", "allowed are 100 digits"),
         (b'{"' + b"k" * 257 + b'": 1}', "", "has 257 characters; allowed "),

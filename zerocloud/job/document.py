@@ -245,7 +245,8 @@ def _check_values(raw: Any) -> None:
             problem = _TOO_DEEP
         if problem is not None:
             where = "".join(f"/{pointer_token(str(t))}" for t in trail[1:])
-            raise JobError("job_schema", f"job: {problem}", where=where)
+            place = f"job at {plain(where)}" if where else "job"
+            raise JobError("job_schema", f"{place}: {problem}", where=where)
         if nested:
             levels.append(_children(value))
             trail.append("")

@@ -134,9 +134,11 @@ def parse_limits(value: Value, caps: JobCaps) -> dict[str, float]:
     for name, item in value.fields(LIMIT_NAMES):
         cap = getattr(caps.caps, name)
         if type(item.raw) in (int, float) and item.raw > cap:
-            # Raises: the value is a number, only beyond what is allowed here.
-            caps.defaults.with_request(
-                {name: item.raw}, caps.caps, value.where
+            raise JobError(
+                "job_limit",
+                f"{item.subject} is {item.raw}; the operator's cap is "
+                f"{cap:.16g} (max_{name})",
+                where=item.where,
             )
         least = getattr(LEAST, name)
         if name.endswith("_seconds"):
