@@ -36,4 +36,4 @@ pub const MAX_NAME_BYTES: usize = 255;
 pub const MAX_ENTRIES: usize = 1_000_000;
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

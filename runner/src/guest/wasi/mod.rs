@@ -177,3 +177,6 @@ fn open_standard(table: &mut Table, devices: &Devices, channels: &[Channel]) {
     root.inheriting = rights::ALL;
     let _ = table.insert(root);
 }
+
+#[cfg(test)]
+mod tests;

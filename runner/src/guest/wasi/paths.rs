@@ -13,6 +13,7 @@ use super::scratch::{self, Content, ScratchId};
 use super::stat::file_rights;
 use super::table::{Descriptor, Object};
 use super::{Call, Fault, Wasi};
+use crate::outcome::Limit;
 
 /// What `path_open` is asked for.
 #[derive(Clone, Copy)]
@@ -57,7 +58,10 @@ pub fn path_open(
     }
     opening.inheriting &= directory.inheriting;
     // Before anything is created or cut.
-    call.wasi.table.check_room()?;
+    call.wasi
+        .table
+        .check_room()
+        .inspect_err(|_| call.wasi.ledger.note(Limit::Files))?;
     let path = call.memory.slice(path, length)?;
     let descriptor = call.wasi.open(start, path, opening)?;
     let fd = call.wasi.table.insert(descriptor)?;
