@@ -123,6 +123,17 @@ def failed_read(path: ObjectPath, status: int) -> JobError | ClusterError:
     )
 
 
+def vanished(path: ObjectPath, status: int) -> JobError | ClusterError:
+    """`failed_read` of an object that was there when the job was planned."""
+    if status != 404:
+        return failed_read(path, status)
+    return JobError(
+        "object_changed",
+        f"object {path} was there when the job was planned, but does not "
+        "exist any more",
+    )
+
+
 class Inputs:
     """The versions of one job's inputs; one object has one version."""
 
@@ -181,15 +192,7 @@ class Inputs:
         Raises JobError `object_changed` unless a lagging listing explains it.
         """
         old = self._versions[path]
-        try:
-            new = self._head(path)
-        except JobError as error:
-            if error.code != "not_found" or not old.from_listing:
-                raise
-            raise JobError(
-                "object_changed",
-                f"object {path} was listed, but does not exist any more",
-            ) from None
+        new = self._find(path, vanished)
         if (new.timestamp, new.bytes) == (old.timestamp, old.bytes):
             # The pin is right: it was a server that lags.
             return
@@ -212,7 +215,7 @@ class Inputs:
         reply = self._reader.get(path)
         try:
             if reply.status != 200:
-                raise failed_read(path, reply.status)
+                raise vanished(path, reply.status)
             found = version_of_reply(path, reply.headers, replicated=False)
             if (found.timestamp, found.bytes) != (
                 version.timestamp,
@@ -235,9 +238,16 @@ class Inputs:
             )
 
     def _head(self, path: ObjectPath) -> Version:
+        return self._find(path, failed_read)
+
+    def _find(
+        self,
+        path: ObjectPath,
+        failure: Callable[[ObjectPath, int], JobError | ClusterError],
+    ) -> Version:
         reply = self._reader.head(path)
         if reply.status != 200:
-            raise failed_read(path, reply.status)
+            raise failure(path, reply.status)
         return version_of_reply(
             path, reply.headers, replicated=self._replicated(path)
         )

@@ -1,0 +1,1 @@
+"""The scheduler's tests: fakes with rules, no Swift cluster, no network."""
