@@ -84,7 +84,7 @@ def test_renewal_after_a_read_is_a_conflict() -> None:
     listed(inputs, "1700000000.00000")
     inputs.confirm(PATH)
 
-    with pytest.raises(JobError, match="version 1700000000[.]00000 and"):
+    with pytest.raises(JobError, match="it was version 17"):
         inputs.renew(PATH)
 
 
