@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import pickle
 import time
 import uuid
 from dataclasses import dataclass, field, replace
@@ -122,9 +123,7 @@ def places(
 
 
 def _name_of(file: Any) -> str:
-    # The name is in the pickled metadata; a substring is enough to tell.
-    import pickle
-
+    # A small object's metadata fits into one attribute.
     value = os.getxattr(file, "user.swift.metadata")
     metadata = pickle.loads(value, encoding="bytes")
     name = metadata.get(b"name", metadata.get("name"))

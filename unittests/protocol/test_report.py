@@ -90,3 +90,11 @@ def test_report_fixtures_of_the_runner_are_parsed_back_alike():
     for path in fixtures:
         document = json.loads(path.read_bytes())
         assert parse(document).as_dict() == document, path.name
+
+
+def test_report_fixtures_that_are_invalid_are_refused():
+    fixtures = sorted((FIXTURES / "invalid").glob("report*.json"))
+    assert fixtures, "runner/tests/fixtures/invalid has no report*.json"
+    for path in fixtures:
+        with pytest.raises(ProtocolError):
+            parse_report(path.read_bytes())

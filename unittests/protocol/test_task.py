@@ -78,6 +78,7 @@ def test_task_empty_input_needs_no_identity():
         ("outputs.0.device", "stdin", "device 'stdin' twice"),
         ("outputs.0.limit_bytes", 2**63, "limit_bytes is"),
         ("limits.wall_seconds", "30", "wall_seconds is '30'"),
+        ("limits.cpu_seconds", 0, "cpu_seconds is 0"),
         ("limits.wall_second", 30, "unknown keys: wall_second"),
         ("ok_exit", [-1], r"task.ok_exit\[0\]"),
         ("seed", "00", "task.seed is '00'; allowed is 64"),

@@ -274,6 +274,9 @@ class Exchange:
     def no_more_data(self) -> None:
         """Blobs and inputs are complete: more of them is garbage."""
         self._data_allowed = False
+        if not self._up.empty():
+            kind = self._up.get_nowait().kind
+            raise ProtocolError(f"frame {kind!r} when none was due")
 
     def detach(self) -> None:
         """From here on the proxy may end its stream: it has said all."""

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from zerocloud.errors import TaskRefused
 from zerocloud.executor import tarscan
@@ -44,7 +46,9 @@ class Programs:
         self._blobs = blobs
         self._limit_bytes = limit_bytes
         self._artefacts: OnceMap[str, Artefact] = OnceMap(1024)
-        self._members: OnceMap[tuple[str, str], str | None] = OnceMap(1024)
+        self._members: OnceMap[tuple[str, str], tarscan.Place | None] = (
+            OnceMap(1024)
+        )
 
     def open_known(self, sha256: str) -> OpenProgram | None:
         """The program of that digest if this process compiled it before."""
@@ -55,7 +59,8 @@ class Programs:
 
     def open_blob(self, program: TaskProgram, sha256: str) -> OpenProgram:
         """The program of a blob that is in the store, compiled if need be."""
-        return self._compiled(sha256, self._blobs.path(sha256), program.name)
+        path = self._blobs.path(sha256)
+        return self._compiled(sha256, program.name, lambda: path)
 
     def open_member(
         self, program: TaskProgram, layers: list[Layer]
@@ -73,15 +78,21 @@ class Programs:
         for layer in searched:
             key = self._find(layer, member)
             if key is not None:
-                path = self._blobs.derived_path(key)
-                return self._compiled(key, path, program.name)
+                return self._compiled(
+                    key,
+                    program.name,
+                    partial(self._copied, layer, member, key),
+                )
         raise _not_found(member, searched)
 
-    def _compiled(self, key: str, path: str, name: str) -> OpenProgram:
+    def _compiled(
+        self, key: str, name: str, source: Callable[[], str]
+    ) -> OpenProgram:
+        """The artefact of that key; `source()` gives the module's path."""
         seconds = 0.0
 
         def compile_now() -> Artefact:
-            return self._sandbox.compile(path, name)
+            return self._sandbox.compile(source(), name)
 
         known = self._artefacts.peek(key) is not None
         for _ in range(2):
@@ -110,30 +121,31 @@ class Programs:
     def _find(self, layer: Layer, member: str) -> str | None:
         """The key of the member's file, None when the image lacks it."""
         name = (layer.image.sha256, member)
-        key = self._members.get(name, lambda: self._extract(layer, member))
-        if key is not None and self._artefacts.peek(key) is None:
-            path = self._blobs.derived_path(key)
-            if not os.path.exists(path):
-                self._members.forget(name)
-                return self._find(layer, member)
-        return key
-
-    def _extract(self, layer: Layer, member: str) -> str | None:
-        """The key of the derived file, None when it is not in the image."""
-        name = layer.image.device
-        places = in_thread(tarscan.find, layer.fd, name, (member,))
-        place = places.get(member)
-        if place is None:
+        if self._members.get(name, lambda: _place(layer, member)) is None:
             return None
         label = hashlib.sha256(tarscan.normal(member).encode()).hexdigest()
-        key = f"{layer.image.sha256}-{label[:32]}"
+        return f"{layer.image.sha256}-{label[:32]}"
+
+    def _copied(self, layer: Layer, member: str, key: str) -> str:
+        """The path of the member's file, copied out unless it is there."""
+        path = self._blobs.derived_path(key)
+        place = self._members.get(
+            (layer.image.sha256, member), lambda: _place(layer, member)
+        )
+        if place is None or os.path.exists(path):
+            return path
         writer = self._blobs.write_derived(key, self._limit_bytes)
         try:
             copy_part(layer.fd, place.offset, place.size, writer)
             writer.finish()
         finally:
             writer.close()
-        return key
+        return path
+
+
+def _place(layer: Layer, member: str) -> tarscan.Place | None:
+    found = in_thread(tarscan.find, layer.fd, layer.image.device, (member,))
+    return found.get(member)
 
 
 def _not_found(member: str, searched: list[Layer]) -> TaskRefused:

@@ -271,8 +271,8 @@ def _limits(item: Any, what: str) -> TaskLimits:
     fields = Fields(item, what)
     limits = TaskLimits(
         memory_bytes=fields.whole("memory_bytes", 1),
-        wall_seconds=fields.number("wall_seconds", 0, MAX_WHOLE),
-        cpu_seconds=fields.number("cpu_seconds", 0, MAX_WHOLE),
+        wall_seconds=fields.number("wall_seconds", 0.001, MAX_WHOLE),
+        cpu_seconds=fields.number("cpu_seconds", 0.001, MAX_WHOLE),
         stderr_bytes=fields.whole("stderr_bytes"),
     )
     fields.done()
