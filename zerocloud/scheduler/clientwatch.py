@@ -12,14 +12,12 @@ offers none, nothing is watched: the answer's first write then finds out.
 
 from __future__ import annotations
 
-import select
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from zerocloud.scheduler.concurrency import sleep, spawn
+from zerocloud.scheduler.concurrency import peer_closed, sleep, spawn
 
 INTERVAL_SECONDS = 0.5
-_GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
 class ClientWatch:
@@ -50,9 +48,7 @@ class ClientWatch:
     def look(self) -> bool:
         """Whether the client has gone; asks the kernel now."""
         if self._descriptor is not None and not self.gone:
-            poll = select.poll()
-            poll.register(self._descriptor, select.POLLRDHUP)
-            self.gone = any(events & _GONE for _, events in poll.poll(0))
+            self.gone = peer_closed(self._descriptor)
         return self.gone
 
 

@@ -16,6 +16,7 @@ from swift.common.concurrency import (
     Queue,
     Semaphore,
     Timeout,
+    patcher,
     sleep,
     socket,
     spawn,
@@ -28,10 +29,17 @@ __all__ = [
     "Semaphore",
     "Timeout",
     "gather",
+    "peer_closed",
     "sleep",
     "socket",
     "spawn",
 ]
+
+# A patched `select` has no poll, as it could block; ours never waits.
+_select = patcher.original("select")
+_GONE = (
+    _select.POLLRDHUP | _select.POLLHUP | _select.POLLERR | _select.POLLNVAL
+)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -70,3 +78,15 @@ def gather(
         for thread in threads:
             thread.kill()
     return cast(list[Result], results)
+
+
+def peer_closed(descriptor: int) -> bool:
+    """Whether a socket's other side has closed it, as the kernel knows now.
+
+    Reads nothing, so that bytes that came before the end stay where they are.
+    """
+    if descriptor < 0:
+        return True
+    poll = _select.poll()
+    poll.register(descriptor, _select.POLLRDHUP)
+    return any(events & _GONE for _, events in poll.poll(0))

@@ -11,7 +11,6 @@ success, the node has been told to stop before the next try may begin.
 from __future__ import annotations
 
 import json
-import select
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -26,6 +25,7 @@ from zerocloud.protocol.report import ChannelReport, Report, parse_report
 from zerocloud.protocol.strict import Fields, parse_object
 from zerocloud.protocol.task import TaskDocument
 from zerocloud.scheduler.blobs import Blobs
+from zerocloud.scheduler.concurrency import peer_closed
 from zerocloud.scheduler.content import Content, Spool
 from zerocloud.scheduler.inputs import Inputs
 from zerocloud.scheduler.taskdoc import Payload
@@ -33,7 +33,6 @@ from zerocloud.scheduler.transport import ConnectionLost, TaskConnection
 from zerocloud.scheduler.uploads import Uploads
 
 EXPLANATION_SECONDS = 3.0
-_GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
 @dataclass(frozen=True)
@@ -61,12 +60,7 @@ class Held:
 
     def alive(self) -> bool:
         """Whether the node still holds them, as far as the kernel knows."""
-        descriptor = self._connection.fileno()
-        if descriptor < 0:
-            return False
-        poll = select.poll()
-        poll.register(descriptor, select.POLLRDHUP)
-        return not any(events & _GONE for _, events in poll.poll(0))
+        return not peer_closed(self._connection.fileno())
 
     def fetch(
         self, positions: list[int]
