@@ -33,8 +33,9 @@ pub struct ChannelReport {
     pub read_bytes: u64,
     pub writes: u64,
     pub write_bytes: u64,
-    /// Length of a regular input, or of the staged output at the end.
-    pub size: Option<u64>,
+    /// Length of a regular input, or of the staged output at the end; of a stream,
+    /// what went through.
+    pub size: u64,
     pub blake3: Option<String>,
     pub md5: Option<String>,
 }
@@ -79,17 +80,23 @@ fn outcome<S: Serializer>(outcome: &Outcome, serializer: S) -> Result<S::Ok, S::
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::outcome::Limit;
 
     fn json(value: Outcome) -> String {
+        json_with(value, Vec::new())
+    }
+
+    fn json_with(value: Outcome, channels: Vec<ChannelReport>) -> String {
         let report = Report {
             version: VERSION,
             outcome: value,
             wall_seconds: 0.004,
             cpu_seconds: 0.002,
             memory_peak_bytes: 65536,
-            channels: Vec::new(),
+            channels,
             stderr_tail: String::new(),
             limits_reached: Vec::new(),
             program_sha256: "00".repeat(32),
@@ -111,6 +118,45 @@ mod tests {
             message: "/dev/stdout".into(),
         });
         assert!(text.contains(r#""kind":"limit","code":"output_bytes""#));
+    }
+
+    /// All keys of `value`, with those inside of objects and lists as paths.
+    fn keys(value: &serde_json::Value, path: &str, found: &mut BTreeSet<String>) {
+        match value {
+            serde_json::Value::Object(fields) => {
+                for (key, value) in fields {
+                    found.insert(format!("{path}/{key}"));
+                    keys(value, &format!("{path}/{key}"), found);
+                }
+            }
+            serde_json::Value::Array(items) => {
+                items.iter().for_each(|item| keys(item, path, found));
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn fixture_has_the_keys_that_are_written() {
+        let channel = ChannelReport {
+            path: String::new(),
+            reads: 0,
+            read_bytes: 0,
+            writes: 0,
+            write_bytes: 0,
+            size: 0,
+            blake3: None,
+            md5: None,
+        };
+        let written: serde_json::Value =
+            serde_json::from_str(&json_with(Outcome::Exit(0), vec![channel])).unwrap();
+        let fixture: serde_json::Value =
+            serde_json::from_str(include_str!("../tests/fixtures/report-exit.json"))
+                .unwrap();
+        let (mut ours, mut theirs) = (BTreeSet::new(), BTreeSet::new());
+        keys(&written, "", &mut ours);
+        keys(&fixture, "", &mut theirs);
+        assert_eq!(ours, theirs);
     }
 
     #[test]

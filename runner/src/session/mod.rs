@@ -227,7 +227,9 @@ fn channel_reports(
             read_bytes: counts.read_bytes,
             writes: counts.writes,
             write_bytes: counts.write_bytes,
-            size: output.size()?,
+            size: output
+                .size()?
+                .unwrap_or(counts.read_bytes + counts.write_bytes),
             blake3: None,
             md5: None,
         };

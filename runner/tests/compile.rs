@@ -1,0 +1,205 @@
+//! `zvm compile`: the cache, what it believes, and what it refuses.
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use support::{Ended, folder, guest, zvm};
+
+fn compile_in(cache: &Path, program: &Path) -> Ended {
+    let args = [
+        "compile",
+        "--cache",
+        cache.to_str().unwrap(),
+        program.to_str().unwrap(),
+    ];
+    zvm(&args, b"")
+}
+
+fn artefact_of(ended: &Ended) -> PathBuf {
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    ended.json()["artefact"].as_str().unwrap().into()
+}
+
+fn refused(bytes: &[u8]) -> (String, String) {
+    let ended = zvm(
+        &[
+            "compile",
+            "--cache",
+            support::cache().to_str().unwrap(),
+            "-",
+        ],
+        bytes,
+    );
+    assert_eq!(ended.status, Some(65), "{ended:?}");
+    ended.error()
+}
+
+#[test]
+fn the_second_time_the_artefact_comes_from_the_cache() {
+    let cache = folder("cache").join("new");
+    let first = compile_in(&cache, &guest("hello"));
+    let second = compile_in(&cache, &guest("hello"));
+    assert_eq!(first.json()["cached"], false);
+    assert_eq!(second.json()["cached"], true);
+    assert_eq!(artefact_of(&first), artefact_of(&second));
+    assert_eq!(first.json()["sha256"], second.json()["sha256"]);
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&cache), 0o700);
+    assert_eq!(mode(&cache.join("key")), 0o600);
+    assert_eq!(mode(&artefact_of(&first)), 0o400);
+}
+
+#[test]
+fn a_tampered_artefact_is_thrown_away_and_compiled_again() {
+    let cache = folder("cache").join("new");
+    let artefact = artefact_of(&compile_in(&cache, &guest("hello")));
+    let genuine = std::fs::read(&artefact).unwrap();
+    let mut altered = genuine.clone();
+    *altered.get_mut(5000).unwrap() ^= 1;
+    std::fs::remove_file(&artefact).unwrap();
+    std::fs::write(&artefact, &altered).unwrap();
+    let again = compile_in(&cache, &guest("hello"));
+    assert_eq!(again.json()["cached"], false);
+    assert!(
+        again.stderr.contains("event=artefact_mac_wrong"),
+        "{again:?}"
+    );
+    assert_eq!(std::fs::read(artefact_of(&again)).unwrap(), genuine);
+}
+
+#[test]
+fn an_artefact_under_the_name_of_another_is_not_believed() {
+    let cache = folder("cache").join("new");
+    let hello = artefact_of(&compile_in(&cache, &guest("hello")));
+    let cat = artefact_of(&compile_in(&cache, &guest("cat")));
+    for ending in ["cwasm", "mac"] {
+        std::fs::rename(cat.with_extension(ending), hello.with_extension(ending))
+            .unwrap();
+    }
+    let again = compile_in(&cache, &guest("hello"));
+    assert_eq!(again.json()["cached"], false);
+}
+
+#[test]
+fn artefacts_are_bound_to_the_key() {
+    let cache = folder("cache").join("new");
+    artefact_of(&compile_in(&cache, &guest("hello")));
+    std::fs::remove_file(cache.join("key")).unwrap();
+    assert_eq!(compile_in(&cache, &guest("hello")).json()["cached"], false);
+}
+
+#[test]
+fn a_cache_or_key_that_others_can_read_is_our_failure() {
+    let cache = folder("cache");
+    std::fs::set_permissions(&cache, PermissionsExt::from_mode(0o755)).unwrap();
+    let ended = compile_in(&cache, &guest("hello"));
+    assert_eq!(ended.status, Some(70));
+    assert!(ended.stderr.contains("mode 0755"), "{ended:?}");
+    std::fs::set_permissions(&cache, PermissionsExt::from_mode(0o700)).unwrap();
+    std::fs::write(cache.join("key"), [1; 32]).unwrap();
+    std::fs::set_permissions(cache.join("key"), PermissionsExt::from_mode(0o644))
+        .unwrap();
+    let ended = compile_in(&cache, &guest("hello"));
+    assert_eq!(ended.status, Some(70));
+    assert!(ended.stderr.contains("is open to others"), "{ended:?}");
+}
+
+#[test]
+fn compiling_the_same_module_at_once_does_the_work_once() {
+    let cache = folder("cache").join("new");
+    let program = guest("hello");
+    let results: Vec<bool> = std::thread::scope(|scope| {
+        let runs = [(); 4].map(|()| scope.spawn(|| compile_in(&cache, &program)));
+        runs.map(|run| run.join().unwrap().json()["cached"].as_bool().unwrap())
+            .into()
+    });
+    assert_eq!(
+        results.iter().filter(|cached| !**cached).count(),
+        1,
+        "{results:?}"
+    );
+}
+
+#[test]
+fn a_script_is_told_what_a_module_starts_with() {
+    let (code, message) = refused(b"#!/bin/sh\necho hello\n");
+    assert_eq!(code, "not_wasm");
+    assert_eq!(
+        message,
+        "not a WebAssembly module: starts with \"#!/b\", \
+         a module starts with \"\\0asm\""
+    );
+}
+
+#[test]
+fn a_native_program_a_component_and_a_cut_module_are_refused() {
+    let native = std::fs::read(support::ZVM).unwrap();
+    assert_eq!(refused(native.get(..4096).unwrap()).0, "not_wasm");
+    assert_eq!(refused(b"").0, "not_wasm");
+    let (code, message) = refused(b"\0asm\x0d\0\x01\0");
+    assert_eq!(code, "invalid_module");
+    assert!(message.contains("component"), "{message}");
+    let whole = std::fs::read(guest("hello")).unwrap();
+    assert_eq!(
+        refused(whole.get(..whole.len() / 2).unwrap()).0,
+        "invalid_module"
+    );
+}
+
+#[test]
+fn code_that_does_not_validate_is_refused() {
+    // _start: () → () with the body `i32.const 1`, which leaves a value behind.
+    let module = b"\0asm\x01\0\0\0\
+        \x01\x04\x01\x60\0\0\
+        \x03\x02\x01\0\
+        \x05\x03\x01\0\x01\
+        \x07\x13\x02\x06_start\0\0\x06memory\x02\0\
+        \x0a\x06\x01\x04\0\x41\x01\x0b";
+    let (code, message) = refused(module);
+    assert_eq!(code, "invalid_module");
+    assert!(message.contains("values remaining on stack"), "{message}");
+}
+
+#[test]
+fn an_import_of_a_wrong_type_is_refused() {
+    let module = b"\0asm\x01\0\0\0\
+        \x01\x04\x01\x60\0\0\
+        \x02\x24\x01\x16wasi_snapshot_preview1\x09proc_exit\0\0\
+        \x03\x02\x01\0\
+        \x05\x03\x01\0\x01\
+        \x07\x13\x02\x06_start\0\x01\x06memory\x02\0\
+        \x0a\x04\x01\x02\0\x0b";
+    let (code, message) = refused(module);
+    assert_eq!(code, "unknown_import");
+    assert!(message.contains("proc_exit"), "{message}");
+}
+
+#[test]
+fn compiling_is_bounded_in_time_and_memory() {
+    let cache = folder("cache").join("new");
+    let cache = cache.to_str().unwrap();
+    let hello = guest("hello");
+    let hello = hello.to_str().unwrap();
+    let args = ["compile", "--cache", cache, "--seconds", "0.001", hello];
+    let ended = zvm(&args, b"");
+    assert_eq!(ended.error().0, "compile_limit", "{ended:?}");
+    let args = ["compile", "--cache", cache, "--memory-bytes", "30M", hello];
+    let ended = zvm(&args, b"");
+    assert_ne!(ended.status, Some(0), "{ended:?}");
+    // And afterwards the cache is as if nothing had been tried.
+    let ended = zvm(&["compile", "--cache", cache, hello], b"");
+    assert_eq!(ended.json()["cached"], false);
+}
+
+#[test]
+fn a_missing_program_and_a_missing_cache_are_told() {
+    let ended = compile_in(&folder("cache"), Path::new("/nowhere.wasm"));
+    assert_eq!(ended.error().0, "not_found");
+    let ended = zvm(&["compile", "x.wasm"], b"");
+    assert_eq!(
+        (ended.status, ended.error().0.as_str()),
+        (Some(64), "usage")
+    );
+}

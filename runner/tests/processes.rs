@@ -1,0 +1,175 @@
+//! Processes of a session: their names, and that none is left behind.
+
+mod support;
+
+use std::path::Path;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use support::{Session, assert_outcome, finish};
+
+/// Waits for the VM's process, the only child of the session's parent.
+fn vm_of(session: &Child) -> u32 {
+    let pid = session.id();
+    let children = format!("/proc/{pid}/task/{pid}/children");
+    wait_for(|| {
+        let text = std::fs::read_to_string(&children).ok()?;
+        text.split_whitespace().next()?.parse().ok()
+    })
+}
+
+fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn is_gone(pid: u32) -> bool {
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        // Dead, and waiting for whoever adopted it to notice.
+        Ok(stat) => stat.rsplit(") ").next().unwrap().starts_with('Z'),
+        Err(_) => true,
+    }
+}
+
+fn signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
+fn spinning() -> (Child, u32) {
+    let mut session = Session::new("spin");
+    session.manifest["job"] = json!("j");
+    session.manifest["node"] = json!("n-1");
+    let child = session.start();
+    let vm = vm_of(&child);
+    (child, vm)
+}
+
+#[test]
+fn both_processes_carry_job_and_node() {
+    let (mut session, vm) = spinning();
+    for pid in [session.id(), vm] {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+        assert_eq!(name, "zvm:j:n-1\n");
+    }
+    session.kill().unwrap();
+    session.wait().unwrap();
+}
+
+#[test]
+fn the_vm_dies_with_its_parent() {
+    let (mut session, vm) = spinning();
+    assert!(!is_gone(vm));
+    session.kill().unwrap();
+    session.wait().unwrap();
+    wait_for(|| is_gone(vm).then_some(()));
+}
+
+#[test]
+fn sigterm_ends_the_vm_and_is_reported() {
+    let (session, vm) = spinning();
+    signal(session.id(), Signal::TERM);
+    let ended = finish(session);
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    assert_outcome(&ended.json(), "killed", "15");
+    assert!(is_gone(vm));
+}
+
+#[test]
+fn a_vm_killed_from_outside_is_reported_without_a_receipt() {
+    let (session, vm) = spinning();
+    signal(vm, Signal::KILL);
+    let ended = finish(session);
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    let report = ended.json();
+    assert_outcome(&report, "killed", "9");
+    assert!(report["receipt"].is_null());
+}
+
+#[test]
+fn a_vm_that_crashes_is_our_failure_and_the_log_says_so() {
+    let (session, vm) = spinning();
+    signal(vm, Signal::SEGV);
+    // A fault from outside comes once; the handler returns to the guest.
+    signal(vm, Signal::ABORT);
+    let ended = finish(session);
+    assert_eq!(ended.status, Some(70), "{ended:?}");
+    assert_eq!(
+        ended.error(),
+        ("failure".to_owned(), "zvm failed".to_owned())
+    );
+    assert!(
+        ended.stderr.starts_with("event=session_failed error="),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn the_vm_ends_when_nobody_reads_the_report_any_more() {
+    let (mut session, vm) = spinning();
+    drop(session.stdout.take());
+    session.wait().unwrap();
+    assert!(is_gone(vm));
+}
+
+#[test]
+fn the_vm_holds_its_own_descriptors_and_no_others() {
+    let fifo = support::folder("fifo").join("pipe");
+    let status = std::process::Command::new("mkfifo")
+        .arg(&fifo)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let session = Session::new("cat").channel(
+        "/dev/stdin",
+        "read",
+        "sequential",
+        format!("<>{}", fifo.display()),
+        u64::MAX,
+    );
+    let mut child = session.start();
+    let vm = vm_of(&child);
+    let folder = format!("/proc/{vm}/fd");
+    let fds = || {
+        let entries = std::fs::read_dir(Path::new(&folder)).unwrap();
+        let mut fds: Vec<String> = entries
+            .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+            .map(|target| target.to_string_lossy().into_owned())
+            .filter(|target| target != "/dev/null" && !target.ends_with(".cwasm"))
+            .collect();
+        fds.sort();
+        fds
+    };
+    // Until it waits for its input, its descriptors are still being sorted.
+    wait_for(|| (fds() == [fifo.to_str().unwrap()]).then_some(()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn the_vm_cannot_gain_privileges_dump_core_or_outlive_storage() {
+    let (mut session, vm) = spinning();
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{vm}/{file}"));
+    let status = wait_for(|| {
+        let status = read("status").unwrap();
+        status.contains("NoNewPrivs:\t1").then_some(status)
+    });
+    assert!(status.contains("NoNewPrivs:\t1"));
+    let limits = read("limits").unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core"))
+        .unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+    assert_eq!(read("oom_score_adj").unwrap(), "1000\n");
+    session.kill().unwrap();
+    session.wait().unwrap();
+}
