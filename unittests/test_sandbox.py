@@ -132,6 +132,24 @@ def test_session_that_leaves_a_child_takes_it_along(bench):
     assert bench.run("fork").outcome.code == 0
 
 
+def test_session_with_a_long_report_is_read_whole(bench):
+    report = bench.run("long:3000000")
+    assert len(report.stderr_tail) == 3_000_000
+
+
+def test_session_whose_child_keeps_the_pipe_is_noticed(bench):
+    with pytest.raises(ClusterError, match="ended with status -11"):
+        bench.run("fork crash", seconds=20)
+
+
+def test_session_is_asked_to_end_before_it_is_killed(bench):
+    vm = bench.start("term:bye")
+    while not bench.output():
+        os.sched_yield()
+    vm.kill()
+    assert bench.output() == b"ready bye"
+
+
 def test_session_log_goes_to_ours_only(bench):
     bench.run("log:/secret")
     assert bench.logged == ["zvm:j1:wc-1 says: /secret\n"]

@@ -5,14 +5,14 @@ and descriptors into a running `Vm`, `Vm.wait` that into a `Report`.  How VMs
 come to life (a process each now, a daemon later) stays behind this file.
 
 A child gets exactly its descriptors, an empty environment, a session and
-process group of its own, and files in memory for its three standard streams:
-with no pipes there is nothing to pump and nothing that can fill up, and the
-only thing to wait for is the process (its pidfd, in the event loop).
-posix_spawn costs 0.17 ms of CPU per child here, eventlet's green Popen 1.0 ms
-and up to 10 ms of polling for the child's end.
+process group of its own.  Its standard input and error are files in memory, so
+that nothing has to be pumped; its output is a pipe, because a session ends its
+VM when the reader of its report is gone.  The event loop waits on that pipe
+and on the child's pidfd: posix_spawn costs 0.17 ms of CPU per child here,
+eventlet's green Popen 1.0 ms and up to 10 ms of polling for the child's end.
 
 Invariants: every child is reaped, by `wait` or by `kill`; a child that passes
-its deadline is killed with all of its group; no error text holds a host path
+its deadline is ended, with all of its group; no error text holds a host path
 (what zvm wrote to its standard error goes to our log only).
 """
 
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,10 +35,12 @@ from zerocloud.protocol.strict import Fields, parse_object
 
 REFUSED_STATUS = 65
 LOG_BYTES = 4096
+# A session that is told to end reaps its VM first; then there is no mercy.
+TERM_SECONDS = 0.5
 REAP_SECONDS = 5.0
 COMPILE_GRACE_SECONDS = 10.0
-# The kernel should take a VM before it takes a storage server.
-OOM_SCORE = b"1000"
+# How often to look for a child that died while another holds its pipe.
+CHECK_SECONDS = 0.5
 
 Log = Callable[[str], None]
 
@@ -68,12 +71,19 @@ class _Process:
     ) -> None:
         self._held: list[int] = []
         self._reaped = True
+        self._output = b""
         try:
-            streams = [self._memory(name) for name in ("in", "out", "err")]
-            _write_all(streams[0], stdin)
-            os.lseek(streams[0], 0, os.SEEK_SET)
-            self._stdout, self._stderr = streams[1:]
-            self.pid = _spawn(program, argv, streams, descriptors)
+            stdin_fd, self._stderr = self._memory("in"), self._memory("err")
+            _write_all(stdin_fd, stdin)
+            os.lseek(stdin_fd, 0, os.SEEK_SET)
+            self._stdout, writer = os.pipe2(os.O_CLOEXEC)
+            self._held.append(self._stdout)
+            os.set_blocking(self._stdout, False)
+            try:
+                streams = (stdin_fd, writer, self._stderr)
+                self.pid = _spawn(program, argv, streams, descriptors)
+            finally:
+                os.close(writer)
             self._reaped = False
             self._pidfd = os.pidfd_open(self.pid)
             self._held.append(self._pidfd)
@@ -95,59 +105,89 @@ class _Process:
 
     def wait(self, seconds: float) -> int:
         """The exit status (-n for signal n); `_Overdue` kills first."""
-        if not self._ended(seconds):
+        deadline = time.monotonic() + seconds
+        try:
+            self._read_output(deadline)
+            if not self._ended(max(0.0, deadline - time.monotonic())):
+                raise _Overdue
+        except _Overdue:
             self.kill()
-            raise _Overdue
+            raise
         return self._reap()
 
     def output(self) -> tuple[bytes, str]:
         """What it wrote, after `wait`: standard output, end of its log."""
-        return (
-            os.pread(self._stdout, MAX_REPORT_BYTES + 1, 0),
-            _tail(self._stderr),
-        )
+        return self._output, _tail(self._stderr)
+
+    def _read_output(self, deadline: float) -> None:
+        """Read to the end of the pipe, or until the child has died."""
+        parts: list[bytes] = []
+        died = False
+        while sum(map(len, parts)) <= MAX_REPORT_BYTES:
+            try:
+                data = os.read(self._stdout, 65536)
+            except BlockingIOError:
+                if died:
+                    break
+                if time.monotonic() >= deadline:
+                    raise _Overdue from None
+                slice_seconds = min(CHECK_SECONDS, deadline - time.monotonic())
+                if not _readable(self._stdout, slice_seconds):
+                    # Only now look at the child: its last words come first.
+                    died = self._has_died()
+                continue
+            parts.append(data)
+            if not data:
+                break
+        self._output = b"".join(parts)
+
+    def _has_died(self) -> bool:
+        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        try:
+            return os.waitid(os.P_PID, self.pid, options) is not None
+        except ChildProcessError:
+            return True
 
     def kill(self) -> None:
-        """Kill the group and reap; returns at once when that is done."""
+        """End it and its group, and reap; harmless when it is over."""
         if not self._reaped:
-            self._signal()
             ended = False
             try:
-                ended = self._ended(REAP_SECONDS)
+                self._signal(signal.SIGTERM, group=False)
+                ended = self._ended(TERM_SECONDS)
+                if not ended:
+                    self._signal(signal.SIGKILL)
+                    ended = self._ended(REAP_SECONDS)
             finally:
                 if not ended:
                     # Stuck in the kernel, or our caller was interrupted while
-                    # it waited: someone must still reap it.
+                    # it waited: someone must still end and reap it.
+                    self._signal(signal.SIGKILL)
                     spawn_n(self._reap_later)
             if not ended:
                 return
             self._reap()
         self._close()
 
-    def _signal(self) -> None:
+    def _signal(self, number: int, *, group: bool = True) -> None:
         try:
-            os.killpg(self.pid, signal.SIGKILL)
+            if group:
+                os.killpg(self.pid, number)
+            else:
+                os.kill(self.pid, number)
         except ProcessLookupError:
-            # The leader has died and all of its group with it.
+            # It has died, and all of its group with it.
             return
 
     def _ended(self, seconds: float | None) -> bool:
-        if self._reaped:
-            return True
-        try:
-            trampoline(
-                self._pidfd, read=True, timeout=seconds, timeout_exc=_Overdue
-            )
-        except _Overdue:
-            return False
-        return True
+        return self._reaped or _readable(self._pidfd, seconds)
 
     def _reap(self) -> int:
         if self._reaped:
             return 0
         # The group first: a leader that died alone may leave a child behind,
         # and until it is reaped its group's number is not given away.
-        self._signal()
+        self._signal(signal.SIGKILL)
         self._reaped = True
         try:
             _, status = os.waitpid(self.pid, 0)
@@ -182,7 +222,7 @@ def _spawn(
     if descriptors:
         numbers = (str(number) for _, number in pairs[len(streams) :])
         words += ["--descriptors", ",".join(numbers)]
-    pid = os.posix_spawn(
+    return os.posix_spawn(
         str(program),
         words,
         {},
@@ -191,20 +231,15 @@ def _spawn(
         setsigmask=(),
         setsigdef=(signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD),
     )
-    _mark_expendable(pid)
-    return pid
 
 
-def _mark_expendable(pid: int) -> None:
+def _readable(fd: int, seconds: float | None) -> bool:
+    """Wait in the event loop; whether there is news within so many seconds."""
     try:
-        fd = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
-    except OSError:
-        # No /proc here, or the child is gone already.
-        return
-    try:
-        os.write(fd, OOM_SCORE)
-    finally:
-        os.close(fd)
+        trampoline(fd, read=True, timeout=seconds, timeout_exc=_Overdue)
+    except _Overdue:
+        return False
+    return True
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -4,7 +4,8 @@
 A program is `fake WORDS…`, compiled by copying it; each word is a step:
 `cat` copies /dev/stdin (or /dev/input) to /dev/stdout, `print:TEXT`,
 `sleep:SECONDS`, `exit:N`, `trap`, `crash`, `hang`, `garbage`, `log:TEXT`,
-`badlayer`, `env` and `args` print what was given, `fork` leaves a child.
+`long:N` bytes of stderr, `badlayer`, `env` and `args` print what was given,
+`fork` leaves a child, `term:TEXT` says so when it is told to end.
 Compiling `fake slow…` takes half a second; anything else is not wasm.
 """
 
@@ -52,9 +53,10 @@ def session(numbers):
     with open(descriptors[0], "rb") as file:
         steps = file.read().decode().split()[1:]
     outcome = {"kind": "exit", "code": 0, "message": ""}
+    tail = sum(int(s[5:]) for s in steps if s.startswith("long:"))
     for step in steps:
         outcome = run_step(step, manifest, channels) or outcome
-    print(json.dumps(report(manifest, channels, outcome)))
+    print(json.dumps(report(manifest, channels, outcome, tail)))
 
 
 def run_step(step, manifest, channels):
@@ -80,15 +82,24 @@ def run_step(step, manifest, channels):
     elif word == "trap":
         return {"kind": "trap", "code": "unreachable", "message": "here"}
     else:
-        misbehave(word, rest)
+        misbehave(word, rest, out)
     return None
 
 
-def misbehave(word, rest):
+def misbehave(word, rest, out):
     if word == "hang":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         while True:
             time.sleep(60)
+    elif word == "term":
+
+        def end(*_):
+            os.write(out, b" " + rest.encode())
+            os._exit(0)
+
+        signal.signal(signal.SIGTERM, end)
+        os.write(out, b"ready")
+        time.sleep(60)
     elif word == "fork":
         if os.fork() == 0:
             time.sleep(60)
@@ -107,7 +118,7 @@ def misbehave(word, rest):
         refuse("bad_manifest", "channel 3 is /secret/path")
 
 
-def report(manifest, channels, outcome):
+def report(manifest, channels, outcome, tail):
     entries = []
     for channel in manifest["channels"]:
         fd = channels[channel["path"]]
@@ -132,7 +143,7 @@ def report(manifest, channels, outcome):
         "cpu_seconds": 0.001,
         "memory_peak_bytes": 65536,
         "channels": entries,
-        "stderr_tail": "",
+        "stderr_tail": "e" * tail,
         "limits_reached": [],
         "program_sha256": manifest["program"]["sha256"],
         "receipt": manifest["seed"],

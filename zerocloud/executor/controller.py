@@ -35,6 +35,7 @@ from zerocloud.executor.duplex import Exchange, PeerGone
 from zerocloud.executor.images import Images, Layer, merge_env
 from zerocloud.executor.program import OpenProgram, Programs
 from zerocloud.executor.staging import Staging
+from zerocloud.job.limits import MIB
 from zerocloud.protocol import frames
 from zerocloud.protocol.manifest import (
     Manifest,
@@ -46,8 +47,10 @@ from zerocloud.protocol.strict import to_json
 from zerocloud.protocol.task import TaskDocument, TaskImage
 from zerocloud.sandbox import Sandbox
 
-# The runner keeps the wall limit itself; this is for when it does not.
+# The runner keeps the wall limit itself; this is for when it does not.  Then
+# it takes the digests of the outputs, at no less than so many bytes a second.
 BACKSTOP_SECONDS = 5.0
+DIGEST_BYTES_PER_SECOND = 100 * MIB
 
 
 @dataclass(frozen=True)
@@ -310,8 +313,7 @@ class Task:
         self._times.prepared = began - self._times.prepared
         vm = self._node.sandbox.start(manifest, descriptors)
         self._vm_files.callback(vm.kill)
-        limits = self._document.limits
-        report = vm.wait(limits.wall_seconds + BACKSTOP_SECONDS)
+        report = vm.wait(_deadline_seconds(self._document))
         vm.kill()
         self._times.ran = time.monotonic() - began
         self._ticket.release()
@@ -421,6 +423,12 @@ def _manifest(
         clock_nanoseconds=task.clock_nanoseconds,
         seed=task.seed,
     )
+
+
+def _deadline_seconds(task: TaskDocument) -> float:
+    staged = sum(output.limit_bytes for output in task.outputs)
+    digests = staged / DIGEST_BYTES_PER_SECOND
+    return task.limits.wall_seconds + BACKSTOP_SECONDS + digests
 
 
 def _reopen(fd: int) -> int:
