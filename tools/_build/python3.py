@@ -1,0 +1,343 @@
+"""CPython's sources become a tar layer with an interpreter for WASI.
+
+A cross build: the machine's own python3.11 stands in where CPython's build
+runs Python, and zig compiles.  It happens in one folder of the cache, without
+root, and nothing of the machine gets in: no header, no library, no path, no
+date.  What is linked into the interpreter beside CPython (zlib, bzip2, the
+heap, thread-specific data) is told in images/python3/README.md.
+"""
+
+import fnmatch
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .layer import write_layer
+from .progress import Progress
+from .sources import fetch, parse_sources
+from .zig import ROOT, BuildError, Zig
+
+RECIPE = ROOT / "images" / "python3"
+PYTHON = "3.11"
+LIBRARY = f"usr/local/lib/python{PYTHON}"
+PARALLEL = 2
+# Seconds of each step on two cores, for the estimates.
+STEPS = {
+    "fetching sources": 6.0,
+    "unpacking": 3.0,
+    "compiling libraries": 8.0,
+    "configuring": 60.0,
+    "compiling": 150.0,
+    "linking": 5.0,
+    "packing": 10.0,
+}
+# CPython's configure prints about this many lines here.
+CONFIGURE_LINES = 890
+# Room for every recursion limit of CPython; see README.md.
+STACK_BYTES = 8 << 20
+FLAGS = "-w -fno-sanitize=undefined"
+# For CPython's code: names that zig's C library leaves out, and old C that
+# clang refuses by now.
+CORE_FLAGS = "-Dpthread_exit=exit -DSOCK_RAW=3 -Wno-error=int-conversion"
+LIBRARIES = {
+    "zlib": (
+        "libz.a",
+        "adler32 compress crc32 deflate gzclose gzlib gzread gzwrite infback "
+        "inffast inflate inftrees trees uncompr zutil",
+        "-DHAVE_UNISTD_H",
+    ),
+    "bzip2": (
+        "libbz2.a",
+        "blocksort huffman crctable randtable compress decompress bzlib",
+        "-DBZ_STRICT_ANSI",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where one build happens, and what with."""
+
+    folder: Path
+    zig: Zig
+    python: str
+    recipe: dict[str, Any]
+    progress: Progress
+
+    @property
+    def log(self) -> Path:
+        """The log of every command."""
+        return self.folder / "build.log"
+
+    def environment(self) -> dict[str, str]:
+        """The environment of every command: nothing of the user's flags."""
+        kept = {
+            name: value
+            for name, value in self.zig.environment().items()
+            if not re.search(
+                r"FLAGS$|^(CC|CPP|LIBS|MAKE|PYTHON)|^_PYTHON", name
+            )
+        }
+        return kept | {
+            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
+            "PYTHONHASHSEED": "0",
+            "SOURCE_DATE_EPOCH": "946684800",
+            "TZ": "UTC",
+        }
+
+
+def build_python() -> str:
+    """Return the machine's python3.11; BuildError if there is none."""
+    if sys.version_info[:2] == (3, 11):
+        return os.path.realpath(
+            getattr(sys, "_base_executable", sys.executable)
+        )
+    found = shutil.which("python3.11")
+    if not found:
+        raise BuildError(
+            "python3.11 is missing (CPython's cross build runs it): "
+            "apt-get install python3.11"
+        )
+    return found
+
+
+def build(shop: Workshop, layer: Path) -> None:
+    """Build the image's layer; raises BuildError with the log's tail."""
+    progress = shop.progress
+    progress.start("fetching sources")
+    archives = {
+        source.name: fetch(source, progress.say)
+        for source in parse_sources(shop.recipe["sources"])
+    }
+    progress.start("unpacking")
+    for name, archive in archives.items():
+        unpack(archive, shop.folder / name)
+    patch(shop.folder / "python")
+    write_tools(shop)
+    modules = start_library(shop)
+    try:
+        progress.start("compiling libraries")
+        compile_libraries(shop)
+        progress.start("configuring")
+        configure(shop)
+        progress.start("compiling")
+        make(shop)
+        finish_library(shop, modules)
+    finally:
+        modules.kill()
+        modules.wait()
+    progress.start("packing")
+    write_layer(shop.folder / "root", layer)
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack an archive, without its own top folder."""
+    with tarfile.open(archive) as source:
+        for entry in source:
+            _, _, name = entry.name.partition("/")
+            if name and (entry.isfile() or entry.isdir()):
+                entry.name = name
+                source.extract(entry, folder, set_attrs=False)
+                if entry.isfile():
+                    os.chmod(
+                        folder / name, 0o755 if entry.mode & 64 else 0o644
+                    )
+                    # make must not think that generated files are old.
+                    os.utime(folder / name, (0, 0))
+
+
+def patch(source: Path) -> None:
+    """Change CPython where no option reaches; each must match once."""
+    for change in json.loads((RECIPE / "changes.json").read_text()):
+        path = source / change["file"]
+        text = path.read_text()
+        if text.count(change["old"]) != 1:
+            raise BuildError(
+                f"changes.json: {change['old']!r} is not in "
+                f"{change['file']} once"
+            )
+        path.write_text(text.replace(change["old"], change["new"]))
+        os.utime(path, (0, 0))
+
+
+def write_tools(shop: Workshop) -> None:
+    """Write cc, ar and ranlib for WASI as small scripts into bin/."""
+    folder = shop.folder / "bin"
+    folder.mkdir()
+    for tool in ("cc", "ar", "ranlib"):
+        command = " ".join(f"'{part}'" for part in shop.zig.command(tool))
+        script = folder / f"wasi-{tool}"
+        script.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        script.chmod(0o755)
+
+
+def run(
+    shop: Workshop,
+    command: list[str],
+    cwd: Path,
+    counts: str = "",
+    total: int = 0,
+) -> None:
+    """Run a command into the log; lines that match `counts` are progress."""
+    seen = 0
+    with shop.log.open("a") as log:
+        print("$", *command, file=log, flush=True)
+        with subprocess.Popen(
+            ["nice", *command],
+            cwd=cwd,
+            env=shop.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process:
+            for line in process.stdout or ():
+                log.write(line)
+                if counts and re.search(counts, line):
+                    seen += 1
+                    shop.progress.part(seen, total)
+    if process.returncode:
+        raise BuildError(f"`{' '.join(command)[:200]}` failed")
+
+
+def compile_libraries(shop: Workshop) -> None:
+    """Compile zlib, bzip2, and the recipe's own C files."""
+    flags = ["-O2", *FLAGS.split()]
+    for name, (library, units, define) in LIBRARIES.items():
+        folder = shop.folder / name
+        for unit in units.split():
+            command = ["wasi-cc", *flags, define, "-c", f"{unit}.c"]
+            run(shop, command, folder)
+        objects = [f"{unit}.o" for unit in units.split()]
+        run(shop, ["wasi-ar", "rcsD", library, *objects], folder)
+    for name in ("malloc", "threads"):
+        shutil.copy(RECIPE / f"{name}.c", shop.folder)
+        # No builtins: what the heap is made of must not be turned into calls
+        # of the heap.
+        command = ["wasi-cc", *flags, "-fno-builtin", "-c", f"{name}.c"]
+        run(shop, command, shop.folder)
+
+
+def configure(shop: Workshop) -> None:
+    """Run CPython's configure for wasm32-wasi, in build/."""
+    folder = shop.folder / "build"
+    folder.mkdir()
+    settings = {
+        "CONFIG_SITE": str(RECIPE / "config.site"),
+        "CC": "wasi-cc",
+        "AR": "wasi-ar",
+        "RANLIB": "wasi-ranlib",
+        "PKG_CONFIG": "false",
+        "OPT": "-DNDEBUG -fwrapv -O2",
+        "CFLAGS": FLAGS,
+        "CFLAGS_NODIST": CORE_FLAGS,
+        "ZLIB_CFLAGS": "-I../zlib",
+        "ZLIB_LIBS": "-L../zlib -lz",
+        "BZIP2_CFLAGS": "-I../bzip2",
+        "BZIP2_LIBS": "-L../bzip2 -lbz2",
+    }
+    command = [
+        "env",
+        *(f"{name}={value}" for name, value in settings.items()),
+        "../python/configure",
+        "--host=wasm32-unknown-wasi",
+        "--build=x86_64-pc-linux-gnu",
+        f"--with-build-python={shop.python}",
+        "--prefix=/usr/local",
+        "--disable-ipv6",
+        "--disable-test-modules",
+    ]
+    run(shop, command, folder, r"^checking", CONFIGURE_LINES)
+
+
+def make(shop: Workshop) -> None:
+    """Compile and link the interpreter, and write _sysconfigdata."""
+    folder = shop.folder / "build"
+    link = f"-s -Wl,-z,stack-size={STACK_BYTES} ../malloc.o ../threads.o"
+    command = ["make", f"CONFIGURE_LDFLAGS_NODIST={link}"]
+    plan = subprocess.run(
+        [*command, "-n", "python.wasm"],
+        cwd=folder,
+        env=shop.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    compiles = r"^wasi-cc .*-c "
+    total = len(re.findall(compiles, plan, re.MULTILINE))
+    parts = ["libpython" + PYTHON + ".a", f"-j{PARALLEL}"]
+    run(shop, [*command, *parts], folder, compiles, total)
+    shop.progress.start("linking")
+    run(shop, [*command, "python.wasm"], folder)
+    run(shop, [*command, "pybuilddir.txt"], folder)
+
+
+def start_library(shop: Workshop) -> "subprocess.Popen[bytes]":
+    """Copy the standard library; begin to compile it to .pyc beside.
+
+    The .pyc files are never checked against their sources (both are read-only
+    in the layer), which saves a look at each source's time.  One process in
+    sorted order: what marshal writes depends on what was compiled before.
+    """
+    target = shop.folder / "root" / LIBRARY
+    left_out = shop.recipe["leave_out"]
+
+    def ignore(_folder: str, names: list[str]) -> list[str]:
+        return [
+            name
+            for name in names
+            if any(fnmatch.fnmatch(name, pattern) for pattern in left_out)
+        ]
+
+    shutil.copytree(shop.folder / "python" / "Lib", target, ignore=ignore)
+    with (shop.folder / "library.log").open("wb") as log:
+        return subprocess.Popen(
+            compile_command(shop, []),
+            cwd=shop.folder,
+            env=shop.environment(),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def compile_command(shop: Workshop, names: list[str]) -> list[str]:
+    """Return the command that compiles the library, or named files of it."""
+    places = [f"root/{LIBRARY}/{name}" for name in names]
+    return [
+        "nice", shop.python, "-I", "-m", "compileall", "-q",
+        "--invalidation-mode", "unchecked-hash", "-s", "root", "-p", "/",
+        *(places or [f"root/{LIBRARY}"]),
+    ]  # fmt: skip
+
+
+def finish_library(shop: Workshop, modules: "subprocess.Popen[bytes]") -> None:
+    """Put everything in its place below root/."""
+    if modules.wait():
+        log = (shop.folder / "library.log").read_text(errors="replace")
+        raise BuildError(f"compiling the standard library failed:\n{log}")
+    root = shop.folder / "root"
+    built = shop.folder / "build"
+    shutil.copy(built / "python.wasm", root / "python")
+    name = "_sysconfigdata__wasi_wasm32-wasi.py"
+    place = (built / "pybuilddir.txt").read_text()
+    text = (built / place / name).read_text()
+    text = text.replace(str(shop.folder), "/build")
+    text = text.replace(shop.python, f"/usr/bin/python{PYTHON}")
+    text = text.replace(str(RECIPE), "/build")
+    (root / LIBRARY / name).write_text(text)
+    run(shop, compile_command(shop, [name]), shop.folder)
+    image = root / ".zerocloud" / "image.json"
+    image.parent.mkdir()
+    image.write_text(json.dumps(shop.recipe["image"], indent=1) + "\n")
+    licences = root / "usr/local/share/licenses"
+    licences.mkdir(parents=True)
+    for name in ("python", "zlib", "bzip2"):
+        shutil.copy(shop.folder / name / "LICENSE", licences / name)
