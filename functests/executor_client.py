@@ -10,6 +10,8 @@ import http.client
 import json
 import os
 import pickle
+import socket
+import struct
 import time
 import uuid
 from dataclasses import dataclass, field, replace
@@ -58,9 +60,11 @@ def task(program: bytes | None = None, **changes: Any) -> TaskDocument:
     return TaskDocument(**{**values, **changes})
 
 
-def streamed(device: str, data: bytes) -> TaskInput:
+def streamed(
+    device: str, data: bytes, identity: Identity | None = None
+) -> TaskInput:
     """An input that the client sends."""
-    known = Identity(f"/a/c/{device}", len(data), "1.00000")
+    known = identity or Identity(f"/a/c/{device}", len(data), "1.00000")
     return TaskInput(device, "sequential", "stream", len(data), known)
 
 
@@ -269,6 +273,12 @@ class Exchange:
         assert self.response.read() == b""
         self.close()
         return self.answer
+
+    def reset(self) -> None:
+        """Vanish without a good-bye: the kernel resets the connection."""
+        linger = struct.pack("ii", 1, 0)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.close()
 
     def close(self) -> None:
         """Vanish."""
