@@ -1,5 +1,7 @@
 //! `zvm compile`: the cache, what it believes, and what it refuses.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
 mod support;
 
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,7 @@
 //! What a session refuses before any guest runs: 65, a code, and a message.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
 mod support;
 
 use std::process::{Command, Stdio};

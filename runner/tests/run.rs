@@ -1,5 +1,7 @@
 //! `zvm run` and `zvm inspect`, as a person types them.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
 mod support;
 
 use std::path::{Path, PathBuf};
