@@ -71,14 +71,19 @@ def test_demo_totals_are_the_sums_over_all_answers() -> None:
 def test_demo_says_where_vms_ran_and_what_moved() -> None:
     first, second = node("a-1", b"", 0), node("a-2", b"", 0)
     first["in_place_bytes"] = 1024
-    second["io"] = [{"device": "stdout", "write_bytes": 7}]
+    second["streamed_bytes"] = 9
+    second["io"] = [
+        {"device": "stdout", "write_bytes": 7},
+        {"device": "script", "source": "stream", "size": 9},
+    ]
     second["server"] = "c3d4"
     result = parse_result(
         {"job": "j", "status": "succeeded", "nodes": [first, second]}
     )
     assert list(where_and_how_much(result, 1.5)) == [
         "2 VMs, per storage server: a1b2 1, c3d4 1",
-        "1.5 s; read in place 1.0 KiB; over the network 0 B in, 7 B out",
+        "1.5 s; read in place 1.0 KiB; over the network 9 B in "
+        "(script), 7 B out",
     ]
 
 

@@ -138,9 +138,19 @@ def where_and_how_much(result: JobResult, seconds: float) -> Iterator[str]:
     written = sum(u.write_bytes for node in nodes for u in node.channels)
     local = sum(node.in_place_bytes for node in nodes)
     streamed = sum(node.streamed_bytes for node in nodes)
+    by_wire = sorted(
+        {
+            use.device
+            for node in nodes
+            for use in node.channels
+            if use.source == "stream" and use.size
+        }
+    )
+    devices = f" ({', '.join(by_wire)})" if by_wire else ""
     yield (
         f"{seconds:.1f} s; read in place {size_text(local)}; over the "
-        f"network {size_text(streamed)} in, {size_text(written)} out"
+        f"network {size_text(streamed)} in{devices}, "
+        f"{size_text(written)} out"
     )
 
 
