@@ -241,7 +241,7 @@ class _Server:
             assert hashlib.sha256(data).hexdigest() == sha256
             had.add(sha256)
             self._nodes.uploads.append((self._ip, sha256))
-        if need:
+        if need and not self._nodes._mood(self._ip, "no heartbeat"):
             self._say(frames.HEARTBEAT)
         for stream, item in enumerate(ran.task.inputs):
             data = b""

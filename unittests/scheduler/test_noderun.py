@@ -327,3 +327,14 @@ def test_streamed_object_beyond_the_limit_is_refused(cluster: Cluster) -> None:
 
     assert caught.value.code == "input_too_large"
     assert "max_input_bytes" in caught.value.message
+
+
+def test_report_right_after_an_upload_is_not_taken_for_a_heartbeat(
+    cluster: Cluster,
+) -> None:
+    cluster.nodes.every("no heartbeat")
+
+    done = cluster.run([group("name")], report=True)
+
+    assert cluster.nodes.uploads
+    assert done.report["nodes"][0]["attempts"] == 1

@@ -237,6 +237,8 @@ class Task:
             transfer.receive_blob(
                 exchange, stream, writer, node.settings.idle_timeout
             )
+        # Other tasks for this node wait for the word that the blobs are here.
+        exchange.send(frames.HEARTBEAT)
 
     def _receive_inputs(self, exchange: Exchange) -> list[int]:
         """Descriptors of the inputs, each with an offset of its own."""

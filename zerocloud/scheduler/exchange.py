@@ -167,9 +167,9 @@ class Exchange:
         except ConnectionLost as error:
             raise self._explained(error) from error
         if need:
-            # The first sign of life after the last blob says that it is
-            # stored: only now may others count on it.
-            self._heartbeat()
+            # The first frame after the last blob says that it is stored:
+            # only now may others count on it.
+            self._connection.wait_for_life()
         self._stores.uploads.stored(server, digests)
 
     def send_inputs(self) -> int:
@@ -237,9 +237,6 @@ class Exchange:
         except ConnectionLost:
             pass  # there is no explanation; the first error stands
         return error
-
-    def _heartbeat(self) -> None:
-        _checked(self._connection.read())
 
     def _next(self, kind: bytes) -> Frame:
         return _next_frame(self._connection, kind)

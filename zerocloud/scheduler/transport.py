@@ -77,9 +77,7 @@ class TaskConnection:
         self._peer = peer
         self._signer = FrameSigner(key)
         self._body = _Body(peer)
-        self._node_timeout = node_timeout
-        self.sent_bytes = 0
-        self.received_bytes = 0
+        self._peeked: Frame | None = None
         peer.settimeout(node_timeout)
 
     def send(
@@ -92,19 +90,25 @@ class TaskConnection:
     ) -> None:
         """Send one frame, after `before`; waits until the kernel has it."""
         frame = self._signer.seal(kind, stream, payload)
-        self.sent_bytes += len(payload)
         try:
             self._peer.sendall(b"%s%x\r\n%s\r\n" % (before, len(frame), frame))
         except OSError as error:
             raise _lost("sending failed", error) from error
 
+    def wait_for_life(self) -> None:
+        """Wait for the next frame, and leave it to be read."""
+        if self._peeked is None:
+            self._peeked = self.read()
+
     def read(self) -> Frame:
         """The next frame, heartbeats included."""
+        if self._peeked is not None:
+            frame, self._peeked = self._peeked, None
+            return frame
         try:
             frame = frames.read_frame(self._body.read)
         except (OSError, ProtocolError) as error:
             raise _lost("receiving failed", error) from error
-        self.received_bytes += len(frame.payload)
         return frame
 
     def read_head(self) -> None:
