@@ -31,6 +31,7 @@ from swift.common.concurrency import (
     Timeout,
     shutdown_safe,
     sleep,
+    socket,
     spawn,
     tpool,
 )
@@ -44,6 +45,8 @@ T = TypeVar("T")
 
 HEARTBEAT_SECONDS = 1.0
 LINGER_SECONDS = 1.0
+# A proxy's machine that acknowledges nothing for so long is dead.
+DEAD_SECONDS = 30
 BATCH_BYTES = 256 * 1024
 QUEUED_FRAMES = 8
 _DATA_KINDS = (frames.BLOB, frames.DATA, frames.END)
@@ -174,13 +177,25 @@ class Upstream:
         finally:
             timer.cancel()
 
+    def be_patient(self, seconds: int) -> None:
+        """Let the proxy be silent, but not be gone, for longer than that.
+
+        The server's own limit (client_timeout, 60 s) is for uploads; a proxy
+        says nothing while a VM runs.  The kernel tells a silent peer from a
+        dead one: our heartbeats must be acknowledged.
+        """
+        peer = _socket_of(self._input)
+        if peer is not None:
+            peer.settimeout(None)
+            peer.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * seconds
+            )
+
     def hang_up(self) -> None:
         """End the connection: what else comes in it is not worth reading."""
-        if self.at_end:
-            return
-        get_socket = getattr(self._input, "get_socket", None)
-        if get_socket is not None:
-            shutdown_safe(get_socket())
+        peer = _socket_of(self._input)
+        if peer is not None and not self.at_end:
+            shutdown_safe(peer)
 
 
 class Refusal:
@@ -199,8 +214,8 @@ class Refusal:
 
     def close(self) -> None:
         """Called by the server when the answer is out."""
-        get_socket = getattr(self._input, "get_socket", None)
-        if get_socket is None:
+        peer = _socket_of(self._input)
+        if peer is None:
             return
         timer = Timeout(LINGER_SECONDS)
         at_end = False
@@ -217,7 +232,13 @@ class Refusal:
         finally:
             timer.cancel()
             if not at_end:
-                shutdown_safe(get_socket())
+                shutdown_safe(peer)
+
+
+def _socket_of(body: Any) -> Any:
+    """The socket below a request's body; None on a server without that."""
+    get_socket = getattr(body, "get_socket", None)
+    return None if get_socket is None else get_socket()
 
 
 class Exchange:
@@ -247,6 +268,7 @@ class Exchange:
     ) -> None:
         """Run `story(self)` in the worker, then `release()`."""
         self._release = release
+        self._upstream.be_patient(DEAD_SECONDS)
         self._worker = Background(self._work, story)
         self._reader = Background(self._read)
 
