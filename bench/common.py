@@ -79,13 +79,13 @@ class Account:
 
 
 @contextlib.contextmanager
-def process_cluster() -> Iterator[tuple[Account, Path]]:
-    """A cluster with one process per server, and its folder."""
+def process_cluster() -> Iterator[tuple[Account, Cluster]]:
+    """A cluster with one process per server, and an account on it."""
     with tempfile.TemporaryDirectory(prefix="zerocloud-bench-") as folder:
         cluster = Cluster(Path(folder), ClusterSettings(mode="process"))
         cluster.start()
         try:
-            yield Account(cluster.env), Path(folder)
+            yield Account(cluster.env), cluster
         finally:
             cluster.stop()
 
@@ -98,12 +98,18 @@ def seconds(action: Callable[[], object]) -> float:
 
 
 def interleave(
-    actions: dict[str, Callable[[], object]], rounds: int
+    actions: dict[str, Callable[[], object]],
+    rounds: int,
+    before: Callable[[], object] = lambda: None,
 ) -> dict[str, list[float]]:
-    """Time the actions in turn, `rounds` times, after one round unheeded."""
+    """Time the actions in turn, `rounds` times, after one round unheeded.
+
+    `before` runs untimed before each action, to begin from the same state.
+    """
     samples: dict[str, list[float]] = {name: [] for name in actions}
     for turn in range(rounds + 1):
         for name, action in actions.items():
+            before()
             took = seconds(action)
             if turn:
                 samples[name].append(took)

@@ -89,7 +89,7 @@ def run(*, quick: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     files = source_files()
     with (
         tempfile.TemporaryDirectory() as folder,
-        process_cluster() as (account, cluster_folder),
+        process_cluster() as (account, cluster),
     ):
         native = Path(folder) / "wc"
         source = ROOT / "examples" / "wordcount" / "wc.c"
@@ -98,7 +98,7 @@ def run(*, quick: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         )
         say(f"uploading {len(files)} objects")
         upload(account, files)
-        env = read_env(cluster_folder / "env")
+        env = dict(cluster.env)
         task = job("swift://~/bench/wc.wasm", "swift://~/sources/*")
         answers: dict[str, list[str]] = {}
 
@@ -122,13 +122,3 @@ def run(*, quick: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         ),
     }
     return figures, samples
-
-
-def read_env(path: Path) -> dict[str, str]:
-    """The `export NAME=VALUE` lines of a cluster's env file."""
-    pairs = (
-        line.removeprefix("export ").partition("=")
-        for line in path.read_text().splitlines()
-        if "=" in line and not line.startswith("#")
-    )
-    return {name: value.strip("'\"") for name, _, value in pairs}

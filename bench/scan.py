@@ -24,6 +24,7 @@ from bench.common import (
     process_cluster,
     say,
 )
+from zerocloud.cluster import Cluster
 
 MIB = 1024 * 1024
 
@@ -35,30 +36,31 @@ def blocks(size: int) -> Any:
         yield number.to_bytes(8, "big") + block[8:]
 
 
-def data_file(folder: Path, size: int) -> Path:
-    """The object's file on one of the cluster's disks."""
-    for path in folder.rglob("*.data"):
-        if path.stat().st_size == size:
-            return path
-    raise RuntimeError("the object's file was not found on any disk")
+def data_files(folder: Path, size: int) -> list[Path]:
+    """The object's file on each disk that has a replica."""
+    found = [p for p in folder.rglob("*.data") if p.stat().st_size == size]
+    if not found:
+        raise RuntimeError("the object's file was not found on any disk")
+    return found
 
 
-def node_address(folder: Path, path: Path) -> tuple[str, str]:
-    """`host:port` of the object server that has the file, and its URL path."""
-    import swift.common.ring as rings  # noqa: PLC0415 - slow to import
+def warm(files: list[Path]) -> None:
+    """Read the files into the page cache; Swift's GET drops large ones."""
+    for path in files:
+        with open(path, "rb", buffering=0) as source:
+            while source.read(MIB):
+                pass
 
-    ring = rings.Ring(str(folder / "etc"), ring_name="object")
-    disk, partition = (
-        path.parts[path.parts.index("objects") - 1 :][0],
-        (path.parts[path.parts.index("objects") + 1]),
-    )
-    for device in ring.devs:
-        if device and device["device"] == disk and device["ip"] in str(path):
-            return f"{device['ip']}:{device['port']}", f"{disk}/{partition}"
-    for device in ring.get_part_nodes(int(partition)):
-        if device["device"] == disk:
-            return f"{device['ip']}:{device['port']}", f"{disk}/{partition}"
-    raise RuntimeError(f"no ring device has the disk {disk}")
+
+def node_url(cluster: Cluster, path: Path, name: str) -> str:
+    """Where the object server that has this file serves it."""
+    disks = path.parts.index("objects")
+    disk, partition = path.parts[disks - 1], path.parts[disks + 1]
+    for node in cluster.nodes:
+        if f"node{node.number}" in path.parts:
+            port = next(s.port for s in node.servers if s.kind == "object")
+            return f"http://{node.ip}:{port}/{disk}/{partition}{name}"
+    raise RuntimeError(f"no storage node has the file {path.name}")
 
 
 def drain(url: str, headers: dict[str, str] | None = None) -> None:
@@ -78,7 +80,7 @@ def run(*, quick: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         raise RuntimeError("gcc is missing: apt-get install gcc")
     with (
         tempfile.TemporaryDirectory() as scratch,
-        process_cluster() as (account, folder),
+        process_cluster() as (account, cluster),
     ):
         native = Path(scratch) / "scan"
         subprocess.run(
@@ -90,7 +92,7 @@ def run(*, quick: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         account.put("bench")
         account.put("bench", "scan.wasm", (GUESTS / "scan.wasm").read_bytes())
         account.put("bench", "big", blocks(size))
-        samples = measure(account, folder, native, size, rounds)
+        samples = measure(account, cluster, native, size, rounds)
     rates = {
         name: size / median(times) / 1e9 for name, times in samples.items()
     }
@@ -104,14 +106,14 @@ def run(*, quick: bool) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def measure(
-    account: Account, folder: Path, native: Path, size: int, rounds: int
+    account: Account, cluster: Cluster, native: Path, size: int, rounds: int
 ) -> dict[str, list[float]]:
     """Time the four ways in turn; guest and native must agree."""
     task = job("swift://~/bench/scan.wasm", "swift://~/bench/big")
-    path = data_file(folder, size)
-    address, place = node_address(folder, path)
+    files = data_files(cluster.folder.root, size)
+    path = files[0]
     account_name = account.url.rsplit("/", 1)[1]
-    node_url = f"http://{address}/{place}/{account_name}/bench/big"
+    direct = node_url(cluster, path, f"/{account_name}/bench/big")
     token = {"X-Auth-Token": str(account.http.headers["X-Auth-Token"])}
     answers: dict[str, bytes] = {}
 
@@ -130,11 +132,12 @@ def measure(
             "guest": guest,
             "native": reader,
             "node_get": lambda: drain(
-                node_url, {"X-Backend-Storage-Policy-Index": "0"}
+                direct, {"X-Backend-Storage-Policy-Index": "0"}
             ),
             "proxy_get": lambda: drain(f"{account.url}/bench/big", token),
         },
         rounds,
+        before=lambda: warm(files),
     )
     if answers["guest"] != answers["native"]:
         raise RuntimeError("guest and native reader disagree")
