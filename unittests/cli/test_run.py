@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from unittests.client.endpoint import Endpoint, serving
 from zerocloud.cli import exit as status
 from zerocloud.cli.main import main
+from zerocloud.cli.run import _write_all
 
 Captured = pytest.CaptureFixture[bytes]
 
@@ -90,6 +93,33 @@ class TestOutputs:
         assert capfdbinary.readouterr().out == b""
         assert [p.name for p in Path("out/deep").iterdir()] == ["a%2Fb.stdout"]
 
+    def test_run_raw_streams_the_output_without_a_table(
+        self, capfdbinary: Captured
+    ) -> None:
+        assert main(["run", "--raw", write("s.py", SCRIPT)]) == 0
+        assert capfdbinary.readouterr() == (b"print('hello')\n", b"")
+
+    def test_run_raw_failed_job_exits_1_and_says_how(
+        self, capfdbinary: Captured
+    ) -> None:
+        options = ["--raw", write("j.json", FAIL)]
+        assert main(["run", *options]) == status.JOB_FAILED
+        assert capfdbinary.readouterr().err == (
+            b"zerocloud: job j-1 failed: exit 3\n"
+        )
+
+    def test_run_output_too_long_for_the_report_exits_6_and_names_raw(
+        self, endpoint: Endpoint, capfdbinary: Captured
+    ) -> None:
+        endpoint.report_bytes = 5
+        options = ["--quiet", write("s.py", SCRIPT)]
+        assert main(["run", *options]) == status.OUTPUT_TOO_LONG
+        assert capfdbinary.readouterr() == (
+            b"",
+            b"zerocloud: script stdout: 15 bytes are too long for a report; "
+            b"use --raw, or give the device a path\n",
+        )
+
     def test_run_failed_job_exits_1_and_shows_its_stderr(
         self, capfdbinary: Captured
     ) -> None:
@@ -157,6 +187,7 @@ class TestExitStatuses:
             (["j", "--payload", "d"], b"--payload is for stored jobs"),
             (["none.json"], b"none.json: No such file"),
             (["--source", "jobs/j"], b"not the name of an object"),
+            (["j", "--raw", "--json"], b"neither --json nor --output-dir"),
             (["text"], b"a script that begins with #!"),
             (["j", "--output-dir", "text"], b"text: File exists"),
         ],
@@ -248,6 +279,16 @@ def store(endpoint: Endpoint) -> None:
         "application/json",
         json.dumps(CAT).encode(),
     )
+
+
+def test_write_all_goes_on_after_a_short_write() -> None:
+    class Trickle(io.BytesIO):
+        def write(self, data: Any) -> int:
+            return super().write(bytes(data)[:3])
+
+    stream = Trickle()
+    _write_all(stream, b"0123456789")
+    assert stream.getvalue() == b"0123456789"
 
 
 def test_main_reader_gone_ends_without_a_traceback() -> None:

@@ -205,6 +205,39 @@ def test_submit_stored_job_without_payload_reads_empty(
     assert client.submit(source="swift://~/jobs/cat").outputs[0].data == b""
 
 
+def test_submit_raw_streams_what_is_too_long_for_a_report(
+    client: Client, endpoint: Endpoint
+) -> None:
+    endpoint.report_bytes = 1000
+    client.store_job("swift://~/jobs/cat", CAT)
+    long = bytes(range(256)) * 4000
+    result = client.submit(source="swift://~/jobs/cat", payload=long)
+    assert (result.outputs[0].data, result.outputs[0].size) == (
+        None,
+        len(long),
+    )
+    with client.submit_raw(
+        source="swift://~/jobs/cat", payload=long
+    ) as answer:
+        assert (answer.job, answer.succeeded) == ("j-1", True)
+        parts = list(answer.chunks)
+    assert b"".join(parts) == long
+    assert len(parts) > 1
+
+
+def test_submit_raw_failed_job_says_how_each_node_failed(
+    client: Client,
+) -> None:
+    with client.submit_raw(FAIL) as answer:
+        assert (answer.succeeded, answer.error) == (False, "exit 3")
+
+
+def test_submit_raw_refused_job_raises_like_submit(client: Client) -> None:
+    job = [{"name": "x", "exec": {"path": "file://fake:nope"}}]
+    with pytest.raises(RefusedError, match="no program file://fake:nope"):
+        client.submit_raw(job).__enter__()
+
+
 def test_submit_payload_file_that_is_missing_is_named(
     client: Client, tmp_path: Path
 ) -> None:

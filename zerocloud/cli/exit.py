@@ -8,6 +8,7 @@
 | 3 | refused (HTTP 4xx, or 501): the request or the job is at fault |
 | 4 | the cluster failed (HTTP 5xx), or answered what it must not |
 | 5 | no connection, or no login |
+| 6 | the job succeeded, but an output was too long for a report (--raw) |
 | 130 | interrupted (Ctrl-C) |
 | 141 | the reader of the output went away (as after SIGPIPE in a shell) |
 """
@@ -29,6 +30,7 @@ USAGE = 2
 REFUSED = 3
 CLUSTER_FAILED = 4
 NO_CONNECTION = 5
+OUTPUT_TOO_LONG = 6
 INTERRUPTED = 130
 OUTPUT_CLOSED = 141
 

@@ -5,7 +5,9 @@ What goes where:
 * immediate outputs: to stdout in node order (an immediate stderr to stderr),
   or with `--output-dir` each to a file NODE.DEVICE;
 * the table of nodes and the summary: to stderr, unless `--quiet`;
-* `--json`: the report to stdout, instead of the outputs (it holds them).
+* `--json`: the report to stdout, instead of the outputs (it holds them);
+* `--raw`: the plain answer (each node's first immediate output) to stdout as
+  it comes, of any length; no table, since there is no report.
 
 A payload (what path-less stdin devices read) exists for stored jobs only:
 `--source` names one, `--store-as` stores the local job first.  Standard input
@@ -21,13 +23,21 @@ import json
 import os
 import stat
 import sys
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO
 
 from zerocloud.cli import exit as status
 from zerocloud.cli.table import printable, result_lines
 from zerocloud.cli.waiting import waiting
-from zerocloud.client import Client, JobResult, OutputBytes, UsageError
+from zerocloud.client import (
+    Client,
+    JobResult,
+    OutputBytes,
+    RawAnswer,
+    UsageError,
+)
 
 EXAMPLES = """\
 examples:
@@ -39,6 +49,8 @@ examples:
       store the job, then run it; its path-less stdin reads data
   zerocloud run --source swift://~/jobs/job.json < data
       run the stored job again
+  zerocloud run --raw extract.json > extract.bin
+      stream outputs that are too long for a report
 """
 
 
@@ -63,6 +75,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:  # type: ignore[
     )
     add("--output-dir", metavar="DIR", help="immediate outputs as files")
     add("--json", action="store_true", help="print the report as JSON")
+    add(
+        "--raw",
+        action="store_true",
+        help="stream the plain answer, of any length; no table",
+    )
     add("--quiet", action="store_true", help="no table, no progress")
     parser.set_defaults(run=run)
 
@@ -79,15 +96,63 @@ def run(args: argparse.Namespace) -> int:
     client.zerocloud_info()
     if job is not None and args.store_as:
         client.store_job(args.store_as, job)
-    label = args.job or args.source
-    with waiting(f"running {label}", sys.stderr, quiet=args.quiet):
-        result = _submit(client, job, args)
-    _hand_out(result, args)
+    submission = _Submission(job, args.store_as or args.source, args.payload)
+    if args.raw:
+        return _run_raw(client, submission, args)
+    with _waiting(args):
+        result = submission.submit(client)
+    omitted = _hand_out(result, args)
     if not args.quiet:
         sys.stdout.flush()  # the table comes last where both are one terminal
         for line in result_lines(result):
             sys.stderr.write(line + "\n")
-    return status.SUCCESS if result.succeeded else status.JOB_FAILED
+    if not result.succeeded:
+        return status.JOB_FAILED
+    return status.OUTPUT_TOO_LONG if omitted else status.SUCCESS
+
+
+def _waiting(args: argparse.Namespace) -> AbstractContextManager[None]:
+    label = args.job or args.source
+    return waiting(f"running {label}", sys.stderr, quiet=args.quiet)
+
+
+@dataclass(frozen=True)
+class _Submission:
+    """What is sent: a job, or a source with its payload."""
+
+    job: bytes | None
+    source: str | None
+    payload: str | None
+
+    def submit(self, client: Client) -> JobResult:
+        if self.source is None:
+            return client.submit(self.job)
+        return client.submit(source=self.source, payload=self._payload())
+
+    def submit_raw(self, client: Client) -> AbstractContextManager[RawAnswer]:
+        if self.source is None:
+            return client.submit_raw(self.job)
+        return client.submit_raw(source=self.source, payload=self._payload())
+
+    def _payload(self) -> IO[bytes] | str | None:
+        if self.payload == "-" or (not self.payload and _stdin_has_data()):
+            return sys.stdin.buffer
+        return self.payload
+
+
+def _run_raw(
+    client: Client, submission: _Submission, args: argparse.Namespace
+) -> int:
+    with ExitStack() as stack:
+        with _waiting(args):
+            answer = stack.enter_context(submission.submit_raw(client))
+        for chunk in answer.chunks:
+            _write_all(sys.stdout.buffer, chunk)
+    if answer.succeeded:
+        return status.SUCCESS
+    said = f": {printable(answer.error)}" if answer.error else ""
+    sys.stderr.write(f"zerocloud: job {answer.job} failed{said}\n")
+    return status.JOB_FAILED
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
@@ -100,6 +165,11 @@ def _check_arguments(args: argparse.Namespace) -> None:
         raise UsageError("nothing to run: give a JOB file or --source NAME")
     if args.store_as and not args.job:
         raise UsageError("--store-as needs a JOB file to store")
+    if args.raw and (args.json or args.output_dir):
+        raise UsageError(
+            "--raw has no report: allowed is neither --json nor --output-dir "
+            "with it"
+        )
     if args.payload and args.job and not args.store_as:
         raise UsageError(
             "--payload is for stored jobs; add --store-as swift://~/C/O to "
@@ -153,45 +223,35 @@ def _stdin_has_data() -> bool:
     return stat.S_ISREG(mode) or stat.S_ISFIFO(mode)
 
 
-def _submit(
-    client: Client, job: bytes | None, args: argparse.Namespace
-) -> JobResult:
-    source = args.store_as or args.source
-    if source is None:
-        return client.submit(job)
-    if args.payload == "-" or (not args.payload and _stdin_has_data()):
-        return client.submit(source=source, payload=sys.stdin.buffer)
-    return client.submit(source=source, payload=args.payload)
-
-
-def _hand_out(result: JobResult, args: argparse.Namespace) -> None:
-    if args.output_dir:
-        for output in result.outputs:
-            _write_file(Path(args.output_dir), output)
+def _hand_out(result: JobResult, args: argparse.Namespace) -> bool:
+    """Write the outputs; returns whether one was too long for the report."""
     if args.json:
         sys.stdout.write(json.dumps(result.report, indent=2) + "\n")
-    elif not args.output_dir:
-        for output in result.outputs:
-            _write_stream(output)
+    for output in result.outputs:
+        if output.data is None:
+            sys.stderr.write(f"zerocloud: {_too_long(output)}\n")
+        elif args.output_dir:
+            _write_file(Path(args.output_dir), output, output.data)
+        elif not args.json:
+            to_stderr = output.device == "stderr"
+            stream = sys.stderr if to_stderr else sys.stdout
+            stream.flush()
+            _write_all(stream.buffer, output.data)
+    return any(output.data is None for output in result.outputs)
 
 
-def _write_stream(output: OutputBytes) -> None:
-    if output.data is None:
-        sys.stderr.write(f"zerocloud: {_too_long(output)}\n")
-        return
-    stream = sys.stderr if output.device == "stderr" else sys.stdout
+def _write_all(stream: BinaryIO, data: bytes) -> None:
+    """Write everything: under PYTHONUNBUFFERED one write may do a part."""
+    left = memoryview(data)
+    while left:
+        left = left[stream.write(left) :]
     stream.flush()
-    stream.buffer.write(output.data)
-    stream.buffer.flush()
 
 
-def _write_file(directory: Path, output: OutputBytes) -> None:
-    if output.data is None:
-        sys.stderr.write(f"zerocloud: {_too_long(output)}\n")
-        return
+def _write_file(directory: Path, output: OutputBytes, data: bytes) -> None:
     path = directory / file_name(output)
     try:
-        path.write_bytes(output.data)
+        path.write_bytes(data)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error
 
@@ -199,7 +259,7 @@ def _write_file(directory: Path, output: OutputBytes) -> None:
 def _too_long(output: OutputBytes) -> str:
     return (
         f"{printable(output.node)} {output.device}: {output.size} bytes are "
-        "too long for a report; give the device a path to store them"
+        "too long for a report; use --raw, or give the device a path"
     )
 
 

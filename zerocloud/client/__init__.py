@@ -33,7 +33,7 @@ from zerocloud.client.result import (
     OutputBytes,
     StoredOutput,
 )
-from zerocloud.client.session import Client
+from zerocloud.client.session import Client, RawAnswer
 
 __all__ = [
     "AnswerError",
@@ -49,6 +49,7 @@ __all__ = [
     "NodeResult",
     "Outcome",
     "OutputBytes",
+    "RawAnswer",
     "RefusedError",
     "StoredOutput",
     "UsageError",

@@ -2,19 +2,20 @@
 
 Asks `/info` before the first job: on a Swift without ZeroCloud a job's POST
 would be a plain account POST, which answers 204 and does nothing.  A job goes
-as one request; the answer asked for is always the report, which holds the
-immediate outputs as well.  Nothing is retried.  Payloads are streamed from a
-file, never read whole.
+as one request.  `submit` asks for the report, which holds the immediate
+outputs as well, up to a size; `submit_raw` for the outputs alone, of any size.
+Nothing is retried.  Payloads are streamed from a file, never read whole.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from zerocloud import __version__, headers
@@ -26,9 +27,12 @@ from zerocloud.client.errors import (
     error_from_answer,
 )
 from zerocloud.client.login import Login, log_in, read_env_file
-from zerocloud.client.result import JobResult, parse_result
-from zerocloud.client.transport import Body, Transport
+from zerocloud.client.result import SUCCEEDED, JobResult, parse_result
+from zerocloud.client.transport import Body, Transport, chunks
 from zerocloud.job.paths import SCHEME, ObjectPath
+
+if TYPE_CHECKING:
+    import requests
 
 SCRIPT_START = b"#!"
 SCRIPT_TYPE = "text/x-script"
@@ -40,6 +44,21 @@ INFO_KEY = "zerocloud"
 
 Job = bytes | str | Sequence[Any] | Mapping[str, Any]
 Payload = bytes | str | os.PathLike[str] | IO[bytes]
+
+
+@dataclass(frozen=True)
+class RawAnswer:
+    """A job's plain answer.  `error` says for each node how it failed."""
+
+    job: str
+    status: str
+    error: str
+    chunks: Iterator[bytes] = field(repr=False)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether every node succeeded."""
+        return self.status == SUCCEEDED
 
 
 class Client:
@@ -118,6 +137,45 @@ class Client:
         FilterMissingError, ConnectError, RefusedError, ClusterFailedError and
         AnswerError.
         """
+        with ExitStack() as stack:
+            body, asked = self._asked(job, source, payload, stack)
+            asked["Accept"] = headers.REPORT_TYPE
+            answer = stack.enter_context(self._run(body, asked))
+            content = b"".join(chunks(answer))
+        return parse_result(_json_object(content, "the job's answer"))
+
+    @contextmanager
+    def submit_raw(
+        self,
+        job: Job | None = None,
+        *,
+        source: str | None = None,
+        payload: Payload | None = None,
+    ) -> Iterator[RawAnswer]:
+        """Run a job for its plain answer, however long.
+
+        The body is each node's first immediate output, in node order; it is
+        read as it comes, by `RawAnswer.chunks`, inside the block.  Arguments
+        and errors are those of `submit`.
+        """
+        with ExitStack() as stack:
+            body, asked = self._asked(job, source, payload, stack)
+            answer = stack.enter_context(self._run(body, asked))
+            yield RawAnswer(
+                job=answer.headers.get(headers.JOB_ID, ""),
+                status=answer.headers[headers.JOB_STATUS],
+                error=answer.headers.get(headers.NEXE_ERROR, ""),
+                chunks=chunks(answer),
+            )
+
+    def _asked(
+        self,
+        job: Job | None,
+        source: str | None,
+        payload: Payload | None,
+        stack: ExitStack,
+    ) -> tuple[Body, dict[str, str]]:
+        """The body and headers of a submission; closed by `stack`."""
         if (job is None) == (source is None):
             raise UsageError("give either a job or a source, not both")
         if job is not None and payload is not None:
@@ -128,15 +186,12 @@ class Client:
         self.zerocloud_info()
         if job is not None:
             body, content_type = job_body(job)
-            return self._run(body, {"Content-Type": content_type})
-        asked = {
-            headers.SOURCE: quote(
-                str(self._object_path(source or "")), safe=":/"
-            ),
+            return body, {"Content-Type": content_type}
+        name = str(self._object_path(source or ""))
+        return _payload_body(payload, stack), {
+            headers.SOURCE: quote(name, safe=":/"),
             "Content-Type": PAYLOAD_TYPE,
         }
-        with ExitStack() as stack:
-            return self._run(_payload_body(payload, stack), asked)
 
     def store_job(self, name: str, job: Job) -> None:
         """Store a job or script at a `swift://` name, to run it by source.
@@ -169,30 +224,32 @@ class Client:
             raise error_from_answer(answer.status_code, answer.content)
         return answer.status_code
 
-    def _run(self, body: Body, asked: Mapping[str, str]) -> JobResult:
-        sent = {
-            **self._headers,
-            headers.EXECUTE: "1.0",
-            "Accept": headers.REPORT_TYPE,
-            **asked,
-        }
+    @contextmanager
+    def _run(
+        self, body: Body, asked: Mapping[str, str]
+    ) -> Iterator[requests.Response]:
+        """POST a job; the answer's body is unread, its status is good."""
+        sent = {**self._headers, headers.EXECUTE: "1.0", **asked}
         url = self._login.storage_url
-        answer = self._transport.request("POST", url, headers=sent, body=body)
-        transaction = answer.headers.get("X-Trans-Id", "")
-        if answer.status_code == 401:
-            raise LoginError(
-                "the token is not valid any more; log in again [401]"
-            )
-        if answer.status_code >= 400:
-            raise error_from_answer(
-                answer.status_code, answer.content, transaction
-            )
-        if headers.JOB_STATUS not in answer.headers:
-            raise FilterMissingError(
-                f"{url} answers {answer.status_code} without "
-                f"{headers.JOB_STATUS}: no ZeroCloud took the job"
-            )
-        return parse_result(_json_object(answer.content, "the job's answer"))
+        with self._transport.stream(
+            "POST", url, headers=sent, body=body
+        ) as answer:
+            if answer.status_code == 401:
+                raise LoginError(
+                    "the token is not valid any more; log in again [401]"
+                )
+            if answer.status_code >= 400:
+                raise error_from_answer(
+                    answer.status_code,
+                    b"".join(chunks(answer)),
+                    answer.headers.get("X-Trans-Id", ""),
+                )
+            if headers.JOB_STATUS not in answer.headers:
+                raise FilterMissingError(
+                    f"{url} answers {answer.status_code} without "
+                    f"{headers.JOB_STATUS}: no ZeroCloud took the job"
+                )
+            yield answer
 
     @property
     def _headers(self) -> dict[str, str]:

@@ -7,7 +7,8 @@ would carry the token to a host that the user has not named.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import requests
 
 CONNECT_SECONDS = 10.0
+CHUNK_BYTES = 256 * 1024
 LOOPBACK = {"localhost", "::1"}
 
 Body = bytes | IO[bytes] | Iterable[bytes] | None
@@ -46,6 +48,24 @@ class Transport:
         Raises ConnectError when there is no connection, when it breaks, or
         when the server stays silent for longer than `answer_seconds`.
         """
+        with self.stream(method, url, headers=headers, body=body) as answer:
+            with _in_our_words(url):
+                answer.content  # noqa: B018 - reads it all
+            return answer
+
+    @contextmanager
+    def stream(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: Body = None,
+    ) -> Iterator[requests.Response]:
+        """Do one exchange; the answer's body is unread, see `chunks`.
+
+        Raises ConnectError as `request` does.
+        """
         # Imported here: it takes 0.1 s, and the command line loads this
         # module for `zerocloud cluster` too, which patches sockets first.
         import requests  # noqa: PLC0415
@@ -58,18 +78,40 @@ class Transport:
             "data": body,
             "timeout": (CONNECT_SECONDS, self.answer_seconds),
             "allow_redirects": False,
+            "stream": True,
         }
-        try:
-            with session:
-                return session.request(method, url, **options)
-        except requests.Timeout as error:
-            raise ConnectError(
-                f"{_endpoint(url)} did not answer in time"
-            ) from error
-        except requests.RequestException as error:
-            raise ConnectError(
-                f"cannot reach {_endpoint(url)}: {_reason(error)}"
-            ) from error
+        with session:
+            with _in_our_words(url):
+                answer = session.request(method, url, **options)
+            with answer:
+                yield answer
+
+
+def chunks(answer: requests.Response) -> Iterator[bytes]:
+    """The rest of an answer's body; ConnectError when it breaks off."""
+    with _in_our_words(answer.url):
+        yield from answer.iter_content(CHUNK_BYTES)
+
+
+@contextmanager
+def _in_our_words(url: str) -> Iterator[None]:
+    """Turn what requests raises into ConnectError."""
+    import requests  # noqa: PLC0415 - see Transport.stream
+
+    try:
+        yield
+    except requests.Timeout as error:
+        raise ConnectError(
+            f"{_endpoint(url)} did not answer in time"
+        ) from error
+    except requests.exceptions.ChunkedEncodingError as error:
+        raise ConnectError(
+            f"the answer of {_endpoint(url)} broke off"
+        ) from error
+    except requests.RequestException as error:
+        raise ConnectError(
+            f"cannot reach {_endpoint(url)}: {_reason(error)}"
+        ) from error
 
 
 def check_url(url: str, name: str) -> str:
