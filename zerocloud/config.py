@@ -278,7 +278,9 @@ def _executor_settings(reader: _Reader) -> ExecutorSettings:
             _executor_image(word) for word in reader.words("system_images")
         ),
         slots=reader.whole("slots", 8, 1, 10_000),
-        queue=reader.whole("queue", 10_000, 0, 100_000),
+        # Queued tasks hold connections of the object server: well below
+        # its max_clients (1024), so that storage is always reachable.
+        queue=reader.whole("queue", 768, 0, 100_000),
         queue_seconds=reader.seconds("queue_seconds", 600, 1, 86400),
         local_reads=reader.flag("local_reads", default=True),
         caps=_limits(reader, "max_", JobCaps().caps),
