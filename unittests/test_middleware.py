@@ -142,6 +142,21 @@ def test_request_that_is_no_job_passes_untouched(
     assert got.app.passed == [f"{method} {path}"]
 
 
+def test_schema_of_jobs_is_served_to_everybody() -> None:
+    got = Got("GET", "/zerocloud/job.schema.json", HTTP_X_ZEROVM_EXECUTE=None)
+
+    assert got.status == "200 OK"
+    assert got.headers["Content-Type"] == "application/schema+json"
+    assert json.loads(got.body)["$schema"].startswith("http")
+    assert got.app.passed == []
+
+
+def test_schema_of_jobs_is_only_read() -> None:
+    got = Got("PUT", "/zerocloud/job.schema.json")
+
+    assert got.status == "405 Method Not Allowed"
+
+
 @pytest.mark.parametrize("path", ["/v1/AUTH_a", "/v1.0/AUTH_a", "/v1/AUTH_a/"])
 def test_job_is_run_and_closed(
     path: str, controller: type[FakeController]

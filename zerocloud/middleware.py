@@ -36,6 +36,7 @@ from zerocloud import __version__
 from zerocloud import headers as names
 from zerocloud.config import ProxySettings, read_proxy_settings
 from zerocloud.errors import ClusterError, JobError, ZeroCloudError
+from zerocloud.job.description import job_schema
 from zerocloud.scheduler.controller import (
     JobController,
     Request,
@@ -45,6 +46,8 @@ from zerocloud.scheduler.controller import (
 from zerocloud.scheduler.ring import Rings, check_policies
 from zerocloud.scheduler.subrequest import Pipeline
 
+SCHEMA_PATH = "/zerocloud/job.schema.json"
+SCHEMA_TYPE = "application/schema+json"
 MODE = "1.0"
 LATER_MODES = ("open/1.0", "api/1.0")
 JOB_VERSIONS = (1, 2)
@@ -65,6 +68,8 @@ class ZeroCloudMiddleware:
         self, env: dict[str, Any], start_response: StartResponse
     ) -> Iterable[bytes]:
         """WSGI: answer a job, or pass the request on."""
+        if env.get("PATH_INFO") == SCHEMA_PATH:
+            return _schema(env)(env, start_response)  # type: ignore[no-any-return] # WSGI
         mode = env.get("HTTP_X_ZEROVM_EXECUTE")
         path = _split(env.get("PATH_INFO", ""))
         if mode is None or path is None or env["REQUEST_METHOD"] == "OPTIONS":
@@ -133,6 +138,16 @@ class _Body:
         self._close()
 
 
+def _schema(env: dict[str, Any]) -> Response:
+    """The JSON Schema of jobs: the same for everybody, so without a token."""
+    if env["REQUEST_METHOD"] not in ("GET", "HEAD"):
+        return Response(status=405, headers={"Allow": "GET, HEAD"})
+    body = json.dumps(job_schema(), indent=1).encode()
+    return Response(
+        body=body, content_type=SCHEMA_TYPE, request=SwobRequest(env)
+    )
+
+
 def _split(path: str) -> tuple[str, ...] | None:
     """(version, account, rest) of a path that has an account."""
     parts = path.split("/", 3)
@@ -198,6 +213,7 @@ def swift_info(settings: ProxySettings) -> dict[str, Any]:
         "version": __version__,
         "modes": [MODE],
         "job_versions": list(JOB_VERSIONS),
+        "job_schema": SCHEMA_PATH,
         "system_images": [asdict(i) for i in settings.system_images],
         "local_reads": settings.local_reads,
         "limits": {

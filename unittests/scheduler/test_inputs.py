@@ -152,3 +152,37 @@ def test_unreadable_object_is_ours() -> None:
         inputs.resolve([PATH])
 
     assert caught.value.may_retry
+
+
+def many(inputs: Inputs, swift: FakeSwift, count: int) -> list[ObjectPath]:
+    """Listed objects in/0 …, all of one version."""
+    paths = [swift.put(f"in/{n}", b"hello") for n in range(count)]
+    for path in paths:
+        entry = {"bytes": 5, "last_modified": iso("1700000000.00000")}
+        inputs.add_entry(path, entry)
+    return paths
+
+
+def test_container_that_is_never_local_is_not_tried_for_each_object() -> None:
+    swift = FakeSwift()
+    inputs = make(swift)
+    paths = many(inputs, swift, 5)
+
+    for path in paths[:3]:
+        assert inputs.version(path).local
+        inputs.make_streamed(path)
+
+    assert not inputs.version(paths[3]).local
+    assert inputs.version(paths[4]).timestamp == "1700000000.00000"
+
+
+def test_container_with_local_objects_is_tried_for_each_object() -> None:
+    swift = FakeSwift()
+    inputs = make(swift)
+    paths = many(inputs, swift, 6)
+    inputs.confirm(paths[0], in_place=True)
+
+    for path in paths[1:5]:
+        inputs.make_streamed(path)
+
+    assert inputs.version(paths[5]).local

@@ -18,6 +18,7 @@ others are streamed through the pipeline.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ from zerocloud.scheduler.concurrency import gather
 from zerocloud.scheduler.subrequest import Reply
 
 HEADS_AT_ONCE = 16
+REFUSALS_OF_A_CONTAINER = 3
 
 # What marks an object whose bytes are not those of its file.
 _NOT_LOCAL = (
@@ -150,6 +152,8 @@ class Inputs:
         self._limit_bytes = limit_bytes
         self._versions: dict[ObjectPath, Version] = {}
         self._read: set[ObjectPath] = set()
+        self._in_place: set[tuple[str, str]] = set()
+        self._refused: Counter[tuple[str, str]] = Counter()
 
     def add_entry(self, path: ObjectPath, entry: Mapping[str, Any]) -> None:
         """Take the version from a listing, when it can tell."""
@@ -169,12 +173,23 @@ class Inputs:
             self._versions.setdefault(version.path, version)
 
     def version(self, path: ObjectPath) -> Version:
-        """The object's version, as the job reads it."""
-        return self._versions[path]
+        """The object's version, as the job reads it.
 
-    def confirm(self, path: ObjectPath) -> None:
+        After some plain objects of a container could not be read in place
+        (an encrypted one, or nodes that may not), the rest is not tried.
+        """
+        version = self._versions[path]
+        box = path.account, path.container
+        if version.local and self._refused[box] >= REFUSALS_OF_A_CONTAINER:
+            version = replace(version, local=False)
+            self._versions[path] = version
+        return version
+
+    def confirm(self, path: ObjectPath, *, in_place: bool = False) -> None:
         """A task reads the pinned version: it stays for good."""
         self._read.add(path)
+        if in_place:
+            self._in_place.add((path.account, path.container))
 
     def make_streamed(self, path: ObjectPath) -> None:
         """The file on the node is not the object's bytes: find out more.
@@ -182,9 +197,13 @@ class Inputs:
         Raises what `renew` raises when it has changed as well.
         """
         version = self._versions[path]
-        if version.local:
-            self.renew(path)
-            self._versions[path] = replace(self._versions[path], local=False)
+        if not version.local:
+            return
+        self.renew(path)
+        box = path.account, path.container
+        if self._versions[path] is version and box not in self._in_place:
+            self._refused[box] += 1
+        self._versions[path] = replace(self._versions[path], local=False)
 
     def renew(self, path: ObjectPath) -> None:
         """Look again at an object that is not in its pinned version.

@@ -201,7 +201,7 @@ class NodeRun:
                 exchange.accept(server, self._blobs)
             # The storage node has checked the pin before it accepted.
             if choice.local is not None:
-                setting.stores.inputs.confirm(choice.local)
+                setting.stores.inputs.confirm(choice.local, in_place=True)
             exchange.send_inputs()
             finished = self._finished(exchange, choice, document)
             if finished.held is not None:
