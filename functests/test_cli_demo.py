@@ -25,7 +25,7 @@ def test_demo_runs_three_jobs_and_leaves_nothing(tmp_path: Path) -> None:
     text = out.decode()
     assert running.returncode == 0, text + err.decode()
     assert text.count("curl -X POST") == 3
-    assert text.count("20 VMs, per storage server: ") == 2
+    assert text.count("20 VMs, per storage server (hashed names): ") == 2
     assert "20 objects in container demo-counts, one for each" in text
     assert re.search(r"together \d+ lines, .* natively: equal", text)
     assert "the host's /etc/passwd: " in text

@@ -1,7 +1,7 @@
-"""Every example: its README's own commands, against native answers.
+"""README and examples: their own commands, against native answers.
 
-The ```sh blocks of examples/*/README.md run in one shell at the root of the
-repository, as a reader would type them, on the session's cluster.
+The ```sh blocks of README.md and of examples/*/README.md run, a shell for each
+file, at the root of the repository, as a reader would type them, on the session's cluster.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from functests.support import Account
 from zerocloud.cluster import Cluster
 
 ROOT = Path(__file__).parent.parent
-EXAMPLES = ROOT / "examples"
 TEXTS = sorted((ROOT / "docs").glob("*.md"))
 TIMEOUT_SECONDS = 240
 
@@ -44,10 +43,10 @@ def run(cluster: Cluster, tmp_path: Path) -> Run:
         "LC_ALL": "C.UTF-8",
     }
 
-    def run_readme(name: str) -> subprocess.CompletedProcess[bytes]:
-        text = (EXAMPLES / name / "README.md").read_text(encoding="utf-8")
-        blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
-        commands = "".join(blocks).replace("/tmp/", f"{tmp_path}/")
+    def run_readme(folder: str) -> subprocess.CompletedProcess[bytes]:
+        path = ROOT / folder / "README.md"
+        commands = "".join(blocks(path, "sh"))
+        commands = commands.replace("/tmp/", f"{tmp_path}/")
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", commands],
             cwd=ROOT,
@@ -63,6 +62,12 @@ def run(cluster: Cluster, tmp_path: Path) -> Run:
     return run_readme
 
 
+def blocks(path: Path, language: str) -> list[str]:
+    """What stands between ```LANGUAGE and ```."""
+    text = path.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
+
+
 def answer(done: subprocess.CompletedProcess[bytes], uploads: int) -> str:
     """The output after the lines that `swift upload` prints."""
     lines = done.stdout.decode().splitlines(keepends=True)
@@ -70,28 +75,50 @@ def answer(done: subprocess.CompletedProcess[bytes], uploads: int) -> str:
 
 
 def test_hello_prints_what_python_prints(run: Run) -> None:
-    lines = run("hello").stdout.decode().splitlines()
+    lines = run("examples/hello").stdout.decode().splitlines()
     assert len(lines) == 3
     assert re.fullmatch(r"hello from Python 3\.\d+\.\d+\S* on wasi", lines[0])
     assert lines[1] == lines[0]  # the same by curl
     assert lines[2] == "hello 0 1 2"
 
 
-def test_wordcount_counts_like_wc(run: Run) -> None:
-    done = run("wordcount")
+def natively_wc() -> str:
     expected = ""
     for path in TEXTS:
         data = path.read_bytes()
         lines, words = data.count(b"\n"), len(data.split())
         expected += f"{lines} {words} {len(data)}\n"
-    assert answer(done, uploads=1 + len(TEXTS)) == expected
+    return expected
+
+
+def test_readme_runs_as_it_stands(
+    run: Run,
+    cluster: Cluster,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    done = run(".")
+    lines = done.stdout.decode().splitlines(keepends=True)
+    assert lines[0] == "hello\n"
+    # By curl, then by zerocloud.
+    assert "".join(lines[2 + len(TEXTS) :]) == natively_wc() * 2
+    (sdk,) = blocks(ROOT / "README.md", "python")
+    sdk = sdk.replace("/tmp/job.json", str(tmp_path / "job.json"))
+    exec(sdk.replace("/tmp/zc/env", str(cluster.folder.env)), {})
+    outputs = [line.encode() for line in natively_wc().splitlines(True)]
+    assert capsys.readouterr().out == f"succeeded {outputs}\n"
+
+
+def test_wordcount_counts_like_wc(run: Run) -> None:
+    done = run("examples/wordcount")
+    assert answer(done, uploads=1 + len(TEXTS)) == natively_wc()
     assert f"{len(TEXTS)} nodes" in done.stderr.decode()
 
 
 def test_pycount_stores_an_answer_for_each_source(
     run: Run, cluster: Cluster
 ) -> None:
-    done = run("pycount")
+    done = run("examples/pycount")
     account = Account(cluster)
     account.log_in()
     sources = sorted((ROOT / "zerocloud" / "job").glob("*.py"))
@@ -118,7 +145,7 @@ def natively_counted(path: Path) -> dict[str, int]:
 def test_grep_prints_matching_lines_and_takes_none_as_success(
     run: Run,
 ) -> None:
-    done = run("grep")
+    done = run("examples/grep")
     expected = "".join(
         line
         for path in TEXTS
@@ -136,25 +163,25 @@ def test_topwords_reduces_what_the_first_job_counted(run: Run) -> None:
         totals.update(letters.split())
     ten = sorted((-count, word) for word, count in totals.items())[:10]
     expected = "".join(f"{word} {-count}\n" for count, word in ten)
-    done = run("topwords")
+    done = run("examples/topwords")
     assert answer(done, uploads=2 + len(TEXTS)) == expected
 
 
 def test_stored_job_numbers_the_lines_of_its_payload(run: Run) -> None:
     lines = (ROOT / "LICENSE").read_text().splitlines(keepends=True)
     once = "".join(f"{n:6d}  {line}" for n, line in enumerate(lines, 1))
-    done = run("stored")
+    done = run("examples/stored")
     assert answer(done, uploads=2) == once * 2  # by zerocloud, then by curl
 
 
 def test_image_runs_the_program_on_the_data_in_the_tar(run: Run) -> None:
-    done = run("image")
+    done = run("examples/image")
     assert answer(done, uploads=3) == (
         "pear: 45\npear: 45\nquince: 120\ntotal: 210\n"
     )
 
 
 def test_scan_sees_every_byte_of_a_large_object(run: Run) -> None:
-    done = run("scan")
+    done = run("examples/scan")
     assert answer(done, uploads=2) == f"{64 * 1024 * 1024} {0:016x}\n"
     assert "64.0 MiB read in place, 0 B streamed" in done.stderr.decode()

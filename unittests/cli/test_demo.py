@@ -81,7 +81,7 @@ def test_demo_says_where_vms_ran_and_what_moved() -> None:
         {"job": "j", "status": "succeeded", "nodes": [first, second]}
     )
     assert list(where_and_how_much(result, 1.5)) == [
-        "2 VMs, per storage server: a1b2 1, c3d4 1",
+        "2 VMs, per storage server (hashed names): a1b2 1, c3d4 1",
         "1.5 s; read in place 1.0 KiB; over the network 9 B in "
         "(script), 7 B out",
     ]

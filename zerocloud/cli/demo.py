@@ -118,6 +118,9 @@ def run(args: argparse.Namespace) -> int:
             _say(f"all done in {time.monotonic() - begin:.0f} s")
         if args.keep:
             _stay(folder, cluster)
+        else:
+            _say("everything is stopped and removed; to try the commands")
+            _say("yourself, keep the cluster: zerocloud demo --keep")
     return status.SUCCESS if succeeded else status.JOB_FAILED
 
 

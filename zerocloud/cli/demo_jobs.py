@@ -133,7 +133,8 @@ def where_and_how_much(result: JobResult, seconds: float) -> Iterator[str]:
     servers = Counter(node.server for node in result.nodes)
     spread = ", ".join(f"{name} {n}" for name, n in sorted(servers.items()))
     count = len(result.nodes)
-    yield f"{count} VM{'s' * (count != 1)}, per storage server: {spread}"
+    vms = f"{count} VM{'s' * (count != 1)}"
+    yield f"{vms}, per storage server (hashed names): {spread}"
     nodes = result.nodes
     written = sum(u.write_bytes for node in nodes for u in node.channels)
     local = sum(node.in_place_bytes for node in nodes)
