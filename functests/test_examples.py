@@ -1,7 +1,8 @@
 """README and examples: their own commands, against native answers.
 
 The ```sh blocks of README.md and of examples/*/README.md run, a shell for each
-file, at the root of the repository, as a reader would type them, on the session's cluster.
+file, at the root of the repository, as a reader would type them, on the
+session's cluster.
 """
 
 from __future__ import annotations
