@@ -37,6 +37,7 @@ from zerocloud import headers as names
 from zerocloud.config import ProxySettings, read_proxy_settings
 from zerocloud.errors import ClusterError, JobError, ZeroCloudError
 from zerocloud.job.description import job_schema
+from zerocloud.scheduler.concurrency import Timeout
 from zerocloud.scheduler.controller import (
     JobController,
     Request,
@@ -81,7 +82,8 @@ class ZeroCloudMiddleware:
             response = self._run(request, path, report)
         except ZeroCloudError as error:
             response = error_response(error, as_json=report)
-        except Exception:
+        except (Exception, Timeout):
+            # Swift's timeouts are no Exceptions.
             self._logger.exception("job failed unexpectedly")
             text = f"internal error; transaction {_transaction(env)}"
             response = error_response(

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from zerocloud.job.paths import ObjectPath
+from zerocloud.scheduler.concurrency import Timeout
 from zerocloud.scheduler.subrequest import ContainerInfo, Reply
 
 ACCOUNT = "AUTH_a"
@@ -58,6 +59,7 @@ class FakeSwift:
         self.containers: dict[tuple[str, str], FakeContainer] = {}
         self.log: list[str] = []
         self.refuse_put: dict[str, int] = {}
+        self.break_reads = 0
 
     def container(
         self, name: str, account: str = ACCOUNT, **options: Any
@@ -149,8 +151,13 @@ class FakePipeline:
         }
         if (headers or {}).get("If-None-Match") == found.etag:
             return Reply(304, table, iter(()))
-        data = found.data if method == "GET" else b""
-        return Reply(200, table, _pieces(data))
+        if method == "HEAD":
+            return Reply(200, table, iter(()))
+        in_bin = path.container == "bin"
+        if self._swift.break_reads > 0 and not in_bin:
+            self._swift.break_reads -= 1
+            return Reply(200, table, _broken(found.data))
+        return Reply(200, table, _pieces(found.data))
 
     def put(
         self, path: ObjectPath, body: Any, headers: Mapping[str, str]
@@ -232,3 +239,9 @@ def _page(
 def _pieces(data: bytes) -> Iterator[bytes]:
     for at in range(0, len(data), 1000):
         yield data[at : at + 1000]
+
+
+def _broken(data: bytes) -> Iterator[bytes]:
+    """The beginning, and then one of Swift's timeouts."""
+    yield data[:2]
+    raise Timeout(None)

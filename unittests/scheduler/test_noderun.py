@@ -338,3 +338,36 @@ def test_report_right_after_an_upload_is_not_taken_for_a_heartbeat(
 
     assert cluster.nodes.uploads
     assert done.report["nodes"][0]["attempts"] == 1
+
+
+def test_read_that_swift_breaks_off_is_tried_again(cluster: Cluster) -> None:
+    """Swift's own timeouts are no Exceptions, and come within a body."""
+    cluster.swift.put("in/a", b"hello", headers={"X-Object-Manifest": "x"})
+    cluster.swift.break_reads = 2
+
+    done = cluster.run(job(), report=True)
+
+    assert done.report["nodes"][0]["attempts"] == 3
+    settle()
+    assert cluster.ended()[:2] == ["proxy gave up", "proxy gave up"]
+
+
+def test_object_that_swift_cannot_read_fails_the_job(cluster: Cluster) -> None:
+    cluster.swift.put("in/a", b"hello", headers={"X-Object-Manifest": "x"})
+    cluster.swift.break_reads = 100
+
+    with pytest.raises(ClusterError, match="Swift stopped within") as caught:
+        cluster.run(job())
+
+    assert (caught.value.code, caught.value.status) == ("input_failed", 503)
+
+
+def test_task_that_is_too_long_names_its_node(cluster: Cluster) -> None:
+    cluster.options["max_job_bytes"] = "4000000"
+    long = group("name", devices=[STDOUT])
+    long["exec"]["env"] = {f"K{n}": "x" * 1000 for n in range(1100)}
+
+    with pytest.raises(JobError, match="node n: its arguments") as caught:
+        cluster.run([long])
+
+    assert caught.value.status == 413

@@ -70,6 +70,10 @@ def test_order_puts_a_preferred_suspect_last() -> None:
     assert order(SERVERS, conditions, "x")[-1].ip == "10.0.0.2"
 
 
+def test_server_of_an_ipv6_address_can_stand_in_a_host_header() -> None:
+    assert Target("fd00::2", 6000, "d", 0, 0).server == "[fd00::2]:6000"
+
+
 def test_by_server_spreads_tasks_over_disks() -> None:
     disks = [Target("10.0.0.1", 6000, f"d{n}", 0, 0) for n in range(4)]
 

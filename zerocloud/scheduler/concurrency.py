@@ -65,7 +65,7 @@ def gather(
             for index, item in queue:
                 results[index] = work(item)
             failures.put(None)
-        except Exception as error:  # noqa: BLE001 - raised by the caller below
+        except (Exception, Timeout) as error:  # noqa: BLE001 - raised below
             failures.put(error)
 
     threads = [spawn(worker) for _ in range(min(width, len(todo)))]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,7 @@ from zerocloud.scheduler.authorize import Rights, check_identity
 from zerocloud.scheduler.blobs import BlobCache, Blobs, Wanted
 from zerocloud.scheduler.clientwatch import ClientWatch
 from zerocloud.scheduler.commit import Commit
+from zerocloud.scheduler.concurrency import gather
 from zerocloud.scheduler.content import Spool
 from zerocloud.scheduler.dispatch import Dispatch
 from zerocloud.scheduler.exchange import Finished, Stores
@@ -183,15 +184,17 @@ class JobController:
     def _resolve(self, plan: Plan, asked: Submission) -> None:
         """Versions of all inputs; programs and images in hand."""
         self._check_client()
-        self._inputs.resolve(
-            dict.fromkeys(
-                item.path
-                for node in plan.nodes
-                for item in node.inputs
-                if item.path is not None
-            )
+        paths = dict.fromkeys(
+            item.path
+            for node in plan.nodes
+            for item in node.inputs
+            if item.path is not None
         )
-        self._blobs.fetch(_wanted_blobs(plan))
+        steps: tuple[Callable[[], None], ...] = (
+            lambda: self._inputs.resolve(paths),
+            lambda: self._blobs.fetch(_wanted_blobs(plan)),
+        )
+        gather(lambda step: step(), steps, len(steps))
         if asked.image is not None:
             self._blobs.add(asked.image)
 
@@ -262,6 +265,7 @@ class JobController:
                 key=settings.cluster_key,
                 connect_timeout=settings.connect_timeout,
                 node_timeout=settings.node_timeout,
+                transaction=self._request.transaction,
             ),
             connect=service.connect,
             task_attempts=settings.task_attempts,

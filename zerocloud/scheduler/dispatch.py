@@ -17,7 +17,7 @@ from typing import Any
 
 from zerocloud.errors import ZeroCloudError
 from zerocloud.job.plan import Node
-from zerocloud.scheduler.concurrency import Queue, sleep, spawn
+from zerocloud.scheduler.concurrency import Queue, Timeout, sleep, spawn
 from zerocloud.scheduler.exchange import Finished
 from zerocloud.scheduler.noderun import NodeRun, Setting
 from zerocloud.scheduler.transport import ConnectionLost
@@ -82,7 +82,9 @@ class Dispatch:
             run = self._todo.get()
             try:
                 self._events.put(run.finish())
-            except Exception as error:  # noqa: BLE001 - raised again by run()
+            except (Exception, Timeout) as error:  # noqa: BLE001
+                # Raised again by `run`: a thread that ended without a word
+                # would leave it waiting for ever.
                 self._events.put(error)
 
     def _rerun_lost(self) -> set[int]:

@@ -24,7 +24,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from zerocloud.errors import CODES, ClusterError, JobError, TaskRefused
+from zerocloud.errors import (
+    CODES,
+    ClusterError,
+    JobError,
+    ProtocolError,
+    TaskRefused,
+)
 from zerocloud.job.paths import ObjectPath
 from zerocloud.job.plan import Node
 from zerocloud.observe import fields
@@ -127,6 +133,10 @@ class NodeRun:
             except ConnectionLost as lost:
                 self._setting.cluster.suspects.add(server)
                 self._failed(choice, "node_lost", str(lost))
+            except ClusterError as error:
+                if error.code != "input_failed":
+                    raise
+                self._failed(choice, error.code, error.message)
             finally:
                 load[server] -= 1
 
@@ -227,7 +237,7 @@ class NodeRun:
 
     def _open(self, choice: Choice, document: TaskDocument) -> TaskConnection:
         setting, target = self._setting, choice.target
-        encoded = document.to_json()
+        encoded = self._encoded(document)
         path = f"/{target.device}/{target.partition}"
         request = TaskRequest(
             path=path + (choice.local.wsgi if choice.local else ""),
@@ -254,6 +264,17 @@ class NodeRun:
             if refusal.status in _SERVER_STATUSES:
                 refusal.may_retry = True
             raise
+
+    def _encoded(self, document: TaskDocument) -> bytes:
+        try:
+            return document.to_json()
+        except ProtocolError as error:
+            raise JobError(
+                "job_too_large",
+                f"node {self.node.name}: its arguments and environment make "
+                f"a task that is too long: {error}",
+                where=self.node.name,
+            ) from None
 
     def _finished(
         self, exchange: Exchange, choice: Choice, document: TaskDocument
@@ -339,7 +360,7 @@ class NodeRun:
     def _exhausted(self) -> ClusterError:
         codes = {code for code, _ in self._failures}
         code = "node_lost" if "node_lost" in codes else "no_node"
-        if len(codes) == 1 and codes <= {"busy", "disk_full"}:
+        if len(codes) == 1 and codes <= {"busy", "disk_full", "input_failed"}:
             code = codes.pop()
         return ClusterError(
             code,

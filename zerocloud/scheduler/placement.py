@@ -36,7 +36,8 @@ class Target:
     @property
     def server(self) -> str:
         """The server's name within this process; never shown to a user."""
-        return f"{self.ip}:{self.port}"
+        host = f"[{self.ip}]" if ":" in self.ip else self.ip
+        return f"{host}:{self.port}"
 
 
 class HasServer(Protocol):

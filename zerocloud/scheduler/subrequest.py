@@ -23,7 +23,9 @@ from swift.common.utils import close_if_possible, friendly_close
 from swift.common.wsgi import make_subrequest
 from swift.proxy.controllers.base import get_container_info
 
+from zerocloud.errors import ClusterError
 from zerocloud.job.paths import ObjectPath
+from zerocloud.scheduler.concurrency import Timeout
 
 SOURCE = "ZC"
 AGENT = "%(orig)s ZeroCloud"
@@ -65,9 +67,19 @@ class Reply:
         return 200 <= self.status < 300
 
     def chunks(self) -> Iterator[bytes]:
-        """The body; closes it at the end or when the reader stops."""
+        """The body; closes it at the end or when the reader stops.
+
+        Raises ClusterError `input_failed` when Swift cannot go on.
+        """
         try:
             yield from self._body
+        except (Exception, Timeout) as error:
+            # Whatever the pipeline raises within a body (its timeouts are no
+            # Exceptions), the reader must hear of it as one thing.
+            raise ClusterError(
+                "input_failed",
+                f"Swift stopped within an answer ({type(error).__name__})",
+            ) from error
         finally:
             self.close()
 

@@ -43,11 +43,12 @@ class ConnectionLost(Exception):  # noqa: N818 - a finding, not a fault here
 
 @dataclass(frozen=True)
 class TransportSettings:
-    """What all connections of a proxy share."""
+    """What all connections of a job share."""
 
     key: bytes
     connect_timeout: float
     node_timeout: float
+    transaction: str = ""
 
 
 def connect(ip: str, port: int, timeout: float) -> Any:
@@ -166,7 +167,9 @@ def open_task(
         connection.send(
             frames.TASK,
             payload=document,
-            before=_request_head(host, request, signature),
+            before=_request_head(
+                host, request, signature, settings.transaction
+            ),
         )
         connection.read_head()
     except BaseException:
@@ -175,12 +178,15 @@ def open_task(
     return connection
 
 
-def _request_head(host: str, request: TaskRequest, signature: str) -> bytes:
+def _request_head(
+    host: str, request: TaskRequest, signature: str, transaction: str
+) -> bytes:
     path = quote(request.path.encode("latin-1"))
     lines = [
         f"{names.TASK_VERB} {path} HTTP/1.1",
         f"Host: {host}",
         "User-Agent: zerocloud",
+        f"X-Trans-Id: {transaction or '-'}",
         "Connection: close",
         "Transfer-Encoding: chunked",
         *(f"{k}: {v}" for k, v in request.headers(signature).items()),
