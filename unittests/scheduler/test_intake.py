@@ -50,8 +50,28 @@ def test_json_body_beyond_the_limit_is_refused(cluster: Cluster) -> None:
     error = failing(cluster, JOB + b" " * (1025 - len(JOB)))
 
     assert (error.code, error.status) == ("job_too_large", 413)
-    assert "1024 bytes" in error.message
-    assert "max_job_bytes" in error.message
+    assert "the limit is 1024 (max_job_bytes)" in error.message
+
+
+def test_object_form_may_be_larger_than_a_list(cluster: Cluster) -> None:
+    cluster.options["max_job_bytes"] = "1024"
+    whole = json.dumps({"version": 2, "nodes": [group("name")]}).encode()
+
+    assert cluster.run(whole + b" " * 5000).body == b"n"
+
+
+def test_body_beyond_every_limit_is_not_read_to_its_end(
+    cluster: Cluster,
+) -> None:
+    cluster.options["max_stored_job_bytes"] = "100000"
+    source = io.BytesIO(b" " * 10_000_000)
+
+    error = failing(
+        cluster, b"", CONTENT_LENGTH="10000000", **{"wsgi.input": source}
+    )
+
+    assert error.code == "job_too_large"
+    assert source.tell() < 300_000
 
 
 def test_json_body_that_is_not_json_is_refused(cluster: Cluster) -> None:

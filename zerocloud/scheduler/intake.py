@@ -120,10 +120,9 @@ class Intake:
         caps = self._limits.caps
         if kind in TAR_TYPES:
             return self._posted_tar(body)
-        name, limit = "max_stored_job_bytes", caps.stored_job_bytes
-        if kind == JSON_TYPE and not stored:
-            name, limit = "max_job_bytes", caps.job_bytes
-        data = read_all(body, limit, name)
+        # The list form has a smaller limit, which only its reader can apply.
+        limit = max(caps.stored_job_bytes, caps.job_bytes)
+        data = read_all(body, limit, "max_stored_job_bytes")
         if kind == JSON_TYPE:
             return Submission(
                 parse_job(
