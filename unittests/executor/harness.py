@@ -42,6 +42,7 @@ class Wire:
         self._broken = False
         self._news = Event()
         self.shut_down = False
+        self.closed = False
         self.timeout: float | None = 60.0
         self.options: dict[tuple[int, int], int] = {}
 
@@ -82,6 +83,13 @@ class Wire:
     def shutdown(self, how: int) -> None:
         self.shut_down = True
         self.vanish()
+
+    @property
+    def rfile(self) -> Wire:
+        return self
+
+    def close(self) -> None:
+        self.closed = True
 
 
 class FakeDiskFile:

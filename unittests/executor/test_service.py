@@ -152,6 +152,7 @@ def test_stranger_is_hung_up_on(node):
     assert b"unknown_key" in b"".join(response)
     response.close()
     assert talk.wire.shut_down
+    assert talk.wire.closed
 
 
 def test_limit_beyond_the_cap_is_refused_with_both(make_node):

@@ -193,9 +193,8 @@ class Upstream:
 
     def hang_up(self) -> None:
         """End the connection: what else comes in it is not worth reading."""
-        peer = _socket_of(self._input)
-        if peer is not None and not self.at_end:
-            shutdown_safe(peer)
+        if not self.at_end:
+            _hang_up(self._input)
 
 
 class Refusal:
@@ -214,8 +213,7 @@ class Refusal:
 
     def close(self) -> None:
         """Called by the server when the answer is out."""
-        peer = _socket_of(self._input)
-        if peer is None:
+        if _socket_of(self._input) is None:
             return
         timer = Timeout(LINGER_SECONDS)
         at_end = False
@@ -232,13 +230,25 @@ class Refusal:
         finally:
             timer.cancel()
             if not at_end:
-                shutdown_safe(peer)
+                _hang_up(self._input)
 
 
 def _socket_of(body: Any) -> Any:
     """The socket below a request's body; None on a server without that."""
     get_socket = getattr(body, "get_socket", None)
     return None if get_socket is None else get_socket()
+
+
+def _hang_up(body: Any) -> None:
+    """End the connection below a request's body."""
+    peer = _socket_of(body)
+    if peer is None:
+        return
+    shutdown_safe(peer)
+    # The server closes its reading file after its writing file; closing that
+    # fails when the proxy is gone, and the descriptor would stay open until
+    # the garbage collector comes by.
+    body.rfile.close()
 
 
 class Exchange:
