@@ -197,12 +197,26 @@ class Residue:
     data_files: int
     deleted_files: int
     staged_files: int
+    descriptors: int
+    drafts: int
+
+    def within(self, before: Residue) -> bool:
+        """Nothing more than before; a connection may have ended since."""
+        return all(getattr(self, k) <= v for k, v in vars(before).items())
 
 
 def residue(cluster: Cluster) -> Residue:
-    """Count processes, open files of objects, staged and state files."""
+    """Count processes, descriptors of the servers, staged and draft files.
+
+    Close your own connections before: each is a descriptor of the proxy.
+    """
     servers = set(cluster.pids.values())
-    opened = [name for pid in servers for name in open_files(pid)]
+    opened = [
+        name
+        for pid in servers
+        for name in open_files(pid).elements()
+        if not _is_lasting(name, cluster)
+    ]
     staged = [
         path
         for node in cluster.nodes
@@ -214,7 +228,28 @@ def residue(cluster: Cluster) -> Residue:
         data_files=sum(name.endswith(".data") for name in opened),
         deleted_files=sum(name.endswith(" (deleted)") for name in opened),
         staged_files=len(staged),
+        descriptors=len(opened),
+        drafts=len(_drafts(cluster)),
     )
+
+
+def _is_lasting(name: str, cluster: Cluster) -> bool:
+    # One event loop per thread of the pool, the cluster's own cache and logs:
+    # opened when first needed, and kept.
+    mine = (str(cluster.folder.run), str(cluster.folder.log))
+    return name == "anon_inode:[eventpoll]" or name.startswith(mine)
+
+
+def _drafts(cluster: Cluster) -> list[Path]:
+    """Files that are still being written, or were never finished.
+
+    Only of a cluster that shares its cache with nobody.
+    """
+    chosen = cluster.settings.executor_options.get("cache_dir")
+    if chosen is None:
+        return []
+    cache = Path(chosen)
+    return [*cache.rglob(".new-*"), *cache.rglob("*.draft")]
 
 
 def wait_until(
