@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from swift.common.registry import get_swift_info
+from swift.common.utils import reiterate
 
 from unittests.scheduler.node_fake import KEY
 from zerocloud import middleware
@@ -167,6 +168,27 @@ def test_job_is_run_and_closed(
     assert got.headers["Content-Length"] == "13"
     assert got.headers["X-Zerovm-Job-Id"] == "j"
     assert got.app.passed == []
+    assert controller.closed == 1
+
+
+def test_job_is_closed_by_filters_that_wrap_its_body(
+    controller: type[FakeController],
+) -> None:
+    got = Got(method="OPTIONS")
+    filtered = ZeroCloudMiddleware(
+        got.app, read_proxy_settings(CONF), got.logger
+    )
+    env = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/v1/AUTH_a",
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80",
+        "wsgi.url_scheme": "http",
+        "HTTP_X_ZEROVM_EXECUTE": "1.0",
+    }
+
+    reiterate(filtered(env, got.start)).close()
+
     assert controller.closed == 1
 
 

@@ -124,7 +124,11 @@ class ZeroCloudMiddleware:
 
 
 class _Body:
-    """An answer's body; the job ends when it has been sent or given up."""
+    """An answer's body; the job ends when it has been sent or given up.
+
+    It is its own iterator: filters left of us take `iter(body)` and close
+    that, as Swift's `reiterate` does.
+    """
 
     def __init__(
         self, chunks: Iterator[bytes], close: Callable[[], None]
@@ -133,7 +137,10 @@ class _Body:
         self._close = close
 
     def __iter__(self) -> Iterator[bytes]:
-        return self._chunks
+        return self
+
+    def __next__(self) -> bytes:
+        return next(self._chunks)
 
     def close(self) -> None:
         """Called by the server in any case (PEP 3333)."""
