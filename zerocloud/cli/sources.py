@@ -118,8 +118,13 @@ class Store:
             return file.size
 
         with ThreadPoolExecutor(UPLOAD_THREADS) as pool:
-            for future in as_completed([pool.submit(put, f) for f in files]):
-                done(future.result())
+            try:
+                waiting = [pool.submit(put, file) for file in files]
+                for future in as_completed(waiting):
+                    done(future.result())
+            finally:
+                # After Ctrl-C or a failure, not the hundreds still queued.
+                pool.shutdown(cancel_futures=True)
 
     def _call(self, name: str, *args: str, **more: object) -> Any:
         # A connection per thread: swiftclient's are not thread-safe.  Loaded
