@@ -131,6 +131,9 @@ def test_submit_to_a_full_cluster_fails_once_and_may_be_retried(
     with pytest.raises(ClusterFailedError) as caught:
         client.submit(CAT)
     assert caught.value.may_retry
+    assert str(caught.value) == (
+        "all slots are full [503 busy, tx-unit]; trying again may help"
+    )
 
 
 def test_submit_with_an_old_token_asks_to_log_in(endpoint: Endpoint) -> None:

@@ -67,7 +67,11 @@ class Refusal:
     def __str__(self) -> str:
         place = f" (at {self.where})" if self.where else ""
         code = f" {self.code}" if self.code else ""
-        return f"{self.message}{place} [{self.status}{code}]"
+        ours = self.status >= 500 and self.status != NOT_OFFERED
+        # What an operator finds the request by in the logs.
+        logged = f", {self.transaction}" if ours and self.transaction else ""
+        again = "; trying again may help" if self.may_retry else ""
+        return f"{self.message}{place} [{self.status}{code}{logged}]{again}"
 
 
 class _AnsweredError(ClientError):
