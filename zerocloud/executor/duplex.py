@@ -182,7 +182,8 @@ class Upstream:
 
         The server's own limit (client_timeout, 60 s) is for uploads; a proxy
         says nothing while a VM runs.  The kernel tells a silent peer from a
-        dead one: our heartbeats must be acknowledged.
+        dead one: our heartbeats must be acknowledged (0 seconds: within the
+        system's own time).
         """
         peer = _socket_of(self._input)
         if peer is not None:
@@ -311,8 +312,13 @@ class Exchange:
             raise ProtocolError(f"frame {kind!r} when none was due")
 
     def detach(self) -> None:
-        """From here on the proxy may end its stream: it has said all."""
+        """From here on the proxy may end its stream: it has said all.
+
+        It may also be slow, as its client is: a window that stays shut is no
+        sign of death any more, and the system's own timeouts must do.
+        """
         self._detached = True
+        self._upstream.be_patient(0)
 
     def _work(self, story: Callable[[Exchange], None]) -> None:
         try:
