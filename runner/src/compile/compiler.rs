@@ -78,7 +78,8 @@ fn translate(module: &[u8]) -> Result<Vec<u8>, Error> {
         return Err(Error::refused(Code::NoStart, message));
     }
     let mut linker: Linker<Guest> = Linker::new(&engine);
-    wasi::add_to_linker(&mut linker).map_err(|error| Error::failure("link", error))?;
+    wasi::add_to_linker(&mut linker, &compiled)
+        .map_err(|error| Error::failure("link", error))?;
     linker.instantiate_pre(&compiled).map_err(|error| {
         Error::refused(
             Code::UnknownImport,

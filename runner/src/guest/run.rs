@@ -37,7 +37,8 @@ pub fn run(
     memory_bytes: u64,
 ) -> Result<Ended, Error> {
     let mut linker = Linker::new(engine);
-    wasi::add_to_linker(&mut linker).map_err(|error| Error::failure("link", error))?;
+    wasi::add_to_linker(&mut linker, module)
+        .map_err(|error| Error::failure("link", error))?;
     let limiter = Limiter::new(ledger.clone(), memory_bytes);
     let mut store = Store::new(
         engine,

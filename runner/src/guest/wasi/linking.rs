@@ -3,7 +3,7 @@
 //! The one list below is both what modules may import and what is linked, so
 //! that the two cannot differ.
 
-use wasmtime::{Caller, Error, Extern, Linker, Result};
+use wasmtime::{Caller, Error, Extern, Linker, Module, Result};
 
 use super::paths::Opening;
 use super::{Call, Fault, Memory, SYMLINK_FOLLOW};
@@ -56,18 +56,24 @@ macro_rules! functions {
         /// The functions of `wasi_snapshot_preview1` that a module may import.
         pub const FUNCTIONS: &[&str] = &[$(stringify!($name),)* "proc_exit"];
 
-        /// Offers all of [`FUNCTIONS`] to modules.
-        pub fn add_to_linker(linker: &mut Linker<Guest>) -> Result<()> {
+        /// Offers those of [`FUNCTIONS`] that `module` imports. Each costs a
+        /// microsecond at the start of a VM, and most programs want few.
+        pub fn add_to_linker(linker: &mut Linker<Guest>, module: &Module) -> Result<()> {
+            let wanted: Vec<&str> = module.imports().map(|import| import.name()).collect();
             $(
-                linker.func_wrap(
-                    MODULE,
-                    stringify!($name),
-                    |mut caller: Caller<'_, Guest>, $($argument: $type),*| {
-                        enter(&mut caller, |$call| $body)
-                    },
-                )?;
+                if wanted.contains(&stringify!($name)) {
+                    linker.func_wrap(
+                        MODULE,
+                        stringify!($name),
+                        |mut caller: Caller<'_, Guest>, $($argument: $type),*| {
+                            enter(&mut caller, |$call| $body)
+                        },
+                    )?;
+                }
             )*
-            linker.func_wrap(MODULE, "proc_exit", proc_exit)?;
+            if wanted.contains(&"proc_exit") {
+                linker.func_wrap(MODULE, "proc_exit", proc_exit)?;
+            }
             Ok(())
         }
     };
