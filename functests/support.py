@@ -20,7 +20,6 @@ import requests
 
 from zerocloud import headers as names
 from zerocloud.cluster import Cluster
-from zerocloud.cluster.processes import children_of
 
 TIMEOUT_SECONDS = 60
 
@@ -155,11 +154,23 @@ def _dashed(keywords: Mapping[str, str]) -> dict[str, str]:
     return {k.replace("_", "-"): v for k, v in keywords.items()}
 
 
-def tree(pid: int) -> list[int]:
-    """All living descendants of a process."""
-    found = children_of(pid)
+def tree(pid: int, *, zombies: bool = False) -> list[int]:
+    """All living descendants of a process; with those not reaped, if asked."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            stat = Path(f"/proc/{entry}/stat").read_bytes()
+        except OSError:
+            continue  # it ended while we looked
+        # "pid (name) state ppid": the name may hold blanks and brackets.
+        state, parent = stat.rpartition(b")")[2].split()[:2]
+        if zombies or state != b"Z":
+            children.setdefault(int(parent), []).append(int(entry))
+    found = list(children.get(pid, ()))
     for child in found:
-        found.extend(tree(child))
+        found.extend(children.get(child, ()))
     return found
 
 
@@ -224,7 +235,7 @@ def residue(cluster: Cluster) -> Residue:
         if path.is_file()
     ]
     return Residue(
-        processes=len(set(tree(cluster.pid)) - servers),
+        processes=len(set(tree(cluster.pid, zombies=True)) - servers),
         data_files=sum(name.endswith(".data") for name in opened),
         deleted_files=sum(name.endswith(" (deleted)") for name in opened),
         staged_files=len(staged),
