@@ -5,7 +5,7 @@
 
 use wasmtime::{Caller, Error, Extern, Linker, Module, Result};
 
-use super::paths::Opening;
+use super::open::{self, Opening};
 use super::{Call, Fault, Memory, SYMLINK_FOLLOW};
 use super::{clock, dirs, files, paths, poll, process, random, sockets, stat};
 use crate::guest::Guest;
@@ -148,7 +148,7 @@ functions! {
     ) = |call| {
         let follow = lookup & SYMLINK_FOLLOW != 0;
         let opening = Opening { follow, oflags, rights, inheriting, flags };
-        paths::path_open(call, fd, (path, len), opening, out)
+        open::path_open(call, fd, (path, len), opening, out)
     };
     path_readlink(fd: u32, path: u32, path_len: u32, buf: u32, len: u32, out: u32) =
         |call| paths::path_readlink(call, fd, (path, path_len), (buf, len), out);

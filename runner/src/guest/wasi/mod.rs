@@ -16,7 +16,8 @@
 //! | `process` | arguments, environment, leaving |
 //! | `files` | read, write, seek, close |
 //! | `stat` | what a descriptor or a path is; the preopened directory |
-//! | `paths` | open, make, move, remove |
+//! | `open` | open |
+//! | `paths` | make, move, remove |
 //! | `dirs` | list |
 //! | `clock`, `random`, `poll`, `sockets` | as they say |
 //! | `namespace` | paths to places, over `devices`, `scratch` and `guest::tree` |
@@ -29,6 +30,7 @@ mod files;
 mod linking;
 mod memory;
 mod namespace;
+mod open;
 mod paths;
 mod poll;
 mod process;

@@ -5,6 +5,7 @@ mod descriptors;
 mod directories;
 mod paths_in_tmp;
 mod pointers;
+mod scratch;
 mod streams;
 mod tree;
 
@@ -13,7 +14,7 @@ use std::io::{Read, Seek, Write};
 use std::os::fd::OwnedFd;
 
 use super::abi::{Errno, FileType, SYMLINK_FOLLOW, oflags, rights};
-use super::paths::Opening;
+use super::open::Opening;
 use super::*;
 use crate::channel::{Access, ChannelSpec, Direction};
 use crate::guest::tree::TarLayer;
@@ -145,7 +146,7 @@ impl Machine {
         opening: Opening,
     ) -> Result<u32, Errno> {
         let path = self.path(path);
-        self.call(|call| paths::path_open(call, fd, path, opening, OUT))?;
+        self.call(|call| open::path_open(call, fd, path, opening, OUT))?;
         Ok(self.out32())
     }
 

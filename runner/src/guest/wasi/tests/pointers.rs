@@ -33,7 +33,7 @@ fn bad_result_pointers_are_faults() {
     refused(|call, bad| dirs::fd_readdir(call, 3, DATA, 8, 0, bad));
     refused(|call, bad| poll::poll_oneoff(call, DATA, DATA, 1, bad));
     refused(|call, bad| {
-        paths::path_open(call, 3, (DATA, 1), opening(oflags::CREAT, WRITE), bad)
+        open::path_open(call, 3, (DATA, 1), opening(oflags::CREAT, WRITE), bad)
     });
     refused(|call, bad| stat::path_filestat_get(call, 3, 0, DATA, 1, bad));
     refused(|call, bad| paths::path_readlink(call, 3, (DATA, 1), (DATA, 1), bad));
@@ -56,7 +56,7 @@ fn bad_buffers_and_paths_are_faults() {
     refused(|call, bad| paths::path_symlink(call, (bad, 8), 3, DATA, 1));
     refused(|call, bad| paths::path_symlink(call, (DATA, 1), 3, bad, 8));
     refused(|call, bad| paths::path_rename(call, 3, (bad, 8), 3, (DATA, 1)));
-    refused(|call, bad| paths::path_open(call, 3, (bad, 8), opening(0, READ), OUT));
+    refused(|call, bad| open::path_open(call, 3, (bad, 8), opening(0, READ), OUT));
     refused(|call, bad| stat::path_filestat_get(call, 3, 0, bad, 8, DATA));
     refused(|call, bad| paths::path_readlink(call, 3, (DATA, 1), (bad, 8), OUT));
 }
@@ -66,7 +66,7 @@ fn a_call_that_faults_changes_nothing() {
     let mut machine = Machine::bare();
     let path = machine.path("/tmp/a");
     let create = opening(oflags::CREAT, WRITE);
-    let result = machine.call(|call| paths::path_open(call, 3, path, create, END));
+    let result = machine.call(|call| open::path_open(call, 3, path, create, END));
     assert_eq!(result, Err(Errno::Fault));
     assert_eq!(machine.names("/tmp"), [""; 0]);
     let fd = machine.create("/tmp/a").unwrap();
@@ -174,7 +174,7 @@ fn random_calls_never_panic() {
             24 => paths::path_link(call, (3, a), path, 3, other),
             25 => paths::path_symlink(call, other, 3, path.0, path.1),
             26 => paths::path_readlink(call, 3, path, (d, e), OUT),
-            27..=31 => paths::path_open(call, 3, path, opening(a % 16, wide), OUT),
+            27..=31 => open::path_open(call, 3, path, opening(a % 16, wide), OUT),
             32 => random::random_get(call, a, b),
             33 => process::args_get(call, a, b),
             34 => clock::clock_time_get(call, a, wide, b),
