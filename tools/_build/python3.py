@@ -7,7 +7,6 @@ date.  What is linked into the interpreter beside CPython (zlib, bzip2, the
 heap, thread-specific data) is told in images/python3/README.md.
 """
 
-import fnmatch
 import json
 import os
 import re
@@ -15,31 +14,27 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from .layer import write_layer
-from .progress import Progress
+from .library import PYTHON, RECIPE, finish_library, start_library
 from .sources import fetch, parse_sources
-from .zig import ROOT, BuildError, Zig
+from .workshop import Workshop, run
+from .zig import BuildError
 
-RECIPE = ROOT / "images" / "python3"
-PYTHON = "3.11"
-LIBRARY = f"usr/local/lib/python{PYTHON}"
 PARALLEL = 2
 # Seconds of each step on two cores, for the estimates.
 STEPS = {
     "fetching sources": 6.0,
-    "unpacking": 3.0,
-    "compiling libraries": 8.0,
-    "configuring": 60.0,
-    "compiling": 150.0,
+    "unpacking": 8.0,
+    "compiling libraries": 10.0,
+    "configuring": 55.0,
+    "compiling": 80.0,
     "linking": 5.0,
-    "packing": 10.0,
+    "packing": 3.0,
 }
 # CPython's configure prints about this many lines here.
-CONFIGURE_LINES = 890
+CONFIGURE_LINES = 872
 # Room for every recursion limit of CPython; see README.md.
 STACK_BYTES = 8 << 20
 FLAGS = "-w -fno-sanitize=undefined"
@@ -59,38 +54,6 @@ LIBRARIES = {
         "-DBZ_STRICT_ANSI",
     ),
 }
-
-
-@dataclass(frozen=True)
-class Workshop:
-    """Where one build happens, and what with."""
-
-    folder: Path
-    zig: Zig
-    python: str
-    recipe: dict[str, Any]
-    progress: Progress
-
-    @property
-    def log(self) -> Path:
-        """The log of every command."""
-        return self.folder / "build.log"
-
-    def environment(self) -> dict[str, str]:
-        """The environment of every command: nothing of the user's flags."""
-        kept = {
-            name: value
-            for name, value in self.zig.environment().items()
-            if not re.search(
-                r"FLAGS$|^(CC|CPP|LIBS|MAKE|PYTHON)|^_PYTHON", name
-            )
-        }
-        return kept | {
-            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
-            "PYTHONHASHSEED": "0",
-            "SOURCE_DATE_EPOCH": "946684800",
-            "TZ": "UTC",
-        }
 
 
 def build_python() -> str:
@@ -178,36 +141,6 @@ def write_tools(shop: Workshop) -> None:
         script.chmod(0o755)
 
 
-def run(
-    shop: Workshop,
-    command: list[str],
-    cwd: Path,
-    counts: str = "",
-    total: int = 0,
-) -> None:
-    """Run a command into the log; lines that match `counts` are progress."""
-    seen = 0
-    with shop.log.open("a") as log:
-        print("$", *command, file=log, flush=True)
-        with subprocess.Popen(
-            ["nice", *command],
-            cwd=cwd,
-            env=shop.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        ) as process:
-            for line in process.stdout or ():
-                log.write(line)
-                if counts and re.search(counts, line):
-                    seen += 1
-                    shop.progress.part(seen, total)
-    if process.returncode:
-        raise BuildError(f"`{' '.join(command)[:200]}` failed")
-
-
 def compile_libraries(shop: Workshop) -> None:
     """Compile zlib, bzip2, and the recipe's own C files."""
     flags = ["-O2", *FLAGS.split()]
@@ -278,66 +211,3 @@ def make(shop: Workshop) -> None:
     shop.progress.start("linking")
     run(shop, [*command, "python.wasm"], folder)
     run(shop, [*command, "pybuilddir.txt"], folder)
-
-
-def start_library(shop: Workshop) -> "subprocess.Popen[bytes]":
-    """Copy the standard library; begin to compile it to .pyc beside.
-
-    The .pyc files are never checked against their sources (both are read-only
-    in the layer), which saves a look at each source's time.  One process in
-    sorted order: what marshal writes depends on what was compiled before.
-    """
-    target = shop.folder / "root" / LIBRARY
-    left_out = shop.recipe["leave_out"]
-
-    def ignore(_folder: str, names: list[str]) -> list[str]:
-        return [
-            name
-            for name in names
-            if any(fnmatch.fnmatch(name, pattern) for pattern in left_out)
-        ]
-
-    shutil.copytree(shop.folder / "python" / "Lib", target, ignore=ignore)
-    with (shop.folder / "library.log").open("wb") as log:
-        return subprocess.Popen(
-            compile_command(shop, []),
-            cwd=shop.folder,
-            env=shop.environment(),
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-
-
-def compile_command(shop: Workshop, names: list[str]) -> list[str]:
-    """Return the command that compiles the library, or named files of it."""
-    places = [f"root/{LIBRARY}/{name}" for name in names]
-    return [
-        "nice", shop.python, "-I", "-m", "compileall", "-q",
-        "--invalidation-mode", "unchecked-hash", "-s", "root", "-p", "/",
-        *(places or [f"root/{LIBRARY}"]),
-    ]  # fmt: skip
-
-
-def finish_library(shop: Workshop, modules: "subprocess.Popen[bytes]") -> None:
-    """Put everything in its place below root/."""
-    if modules.wait():
-        log = (shop.folder / "library.log").read_text(errors="replace")
-        raise BuildError(f"compiling the standard library failed:\n{log}")
-    root = shop.folder / "root"
-    built = shop.folder / "build"
-    shutil.copy(built / "python.wasm", root / "python")
-    name = "_sysconfigdata__wasi_wasm32-wasi.py"
-    place = (built / "pybuilddir.txt").read_text()
-    text = (built / place / name).read_text()
-    text = text.replace(str(shop.folder), "/build")
-    text = text.replace(shop.python, f"/usr/bin/python{PYTHON}")
-    text = text.replace(str(RECIPE), "/build")
-    (root / LIBRARY / name).write_text(text)
-    run(shop, compile_command(shop, [name]), shop.folder)
-    image = root / ".zerocloud" / "image.json"
-    image.parent.mkdir()
-    image.write_text(json.dumps(shop.recipe["image"], indent=1) + "\n")
-    licences = root / "usr/local/share/licenses"
-    licences.mkdir(parents=True)
-    for name in ("python", "zlib", "bzip2"):
-        shutil.copy(shop.folder / name / "LICENSE", licences / name)
