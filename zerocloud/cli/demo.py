@@ -274,12 +274,13 @@ def _explain(client: Client, cluster: Cluster) -> None:
 
 
 def _stay(folder: Path, cluster: Cluster) -> None:
+    """Say how to use the cluster, then wait for Ctrl-C or SIGTERM."""
     env = cluster.folder.env
-    _say("\nthe cluster stays until Ctrl-C; from another terminal:")
-    _say(f"  . {env}; swift list {SOURCES}")
-    _say(f"  zerocloud run --env-file {env} {folder / JOBS[1].file}")
-    _say(f"  zerocloud info --env-file {env}")
     with contextlib.suppress(KeyboardInterrupt):
+        _say("\nthe cluster stays until Ctrl-C; from another terminal:")
+        _say(f"  . {env}; swift list {SOURCES}")
+        _say(f"  zerocloud run --env-file {env} {folder / JOBS[1].file}")
+        _say(f"  zerocloud info --env-file {env}")
         signal.pause()
 
 
