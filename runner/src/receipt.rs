@@ -96,3 +96,116 @@ impl Fields {
         self.bytes(&number.to_le_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> Manifest {
+        let text = include_bytes!("../tests/fixtures/manifest-full.json");
+        crate::manifest::parse(text, 8).unwrap()
+    }
+
+    fn channels() -> Vec<ChannelReport> {
+        let report = |path: &str| ChannelReport {
+            path: path.to_owned(),
+            reads: 1,
+            read_bytes: 2,
+            writes: 0,
+            write_bytes: 0,
+            size: 2,
+            blake3: None,
+            md5: None,
+        };
+        manifest()
+            .channels
+            .iter()
+            .map(|entry| report(&entry.path))
+            .collect()
+    }
+
+    fn of(manifest: &Manifest, channels: &[ChannelReport]) -> Option<String> {
+        receipt(manifest, &Outcome::Exit(0), channels, b"")
+    }
+
+    #[test]
+    fn receipt_of_the_fixture_stays_what_it_is() {
+        // A change here is a change of format: it needs a new context and version.
+        assert_eq!(
+            of(&manifest(), &channels()).as_deref(),
+            Some(FIXTURE_RECEIPT)
+        );
+    }
+
+    const FIXTURE_RECEIPT: &str =
+        "f35b0381f9fabf4e280d288d028dbaa2fad3ffbf1c3ec826f128bb052d758440";
+
+    /// Alters one thing of a session.
+    type Change = fn(&mut Manifest, &mut Vec<ChannelReport>);
+
+    #[test]
+    fn everything_that_decides_the_result_changes_the_receipt() {
+        let changes: [Change; 14] = [
+            |m, _| m.program.sha256 = "00".repeat(32),
+            |m, _| m.args.push(String::new()),
+            |m, _| m.args.swap(0, 1),
+            |m, _| m.env.push(("A".to_owned(), String::new())),
+            |m, _| m.layers.swap(0, 1),
+            |m, _| m.layers.truncate(1),
+            |m, _| m.limits.tmp_bytes += 1,
+            |m, _| m.limits.wall_seconds += 0.5,
+            |m, _| m.clock_nanoseconds += 1,
+            |m, _| m.seed = "00".repeat(32),
+            |m, _| m.channels[0].identity.push('x'),
+            |m, _| m.channels[0].limit_calls += 1,
+            |_, c| c[0].blake3 = Some("00".repeat(32)),
+            |_, c| c[0].read_bytes += 1,
+        ];
+        let mut seen = vec![of(&manifest(), &channels())];
+        for change in changes {
+            let (mut manifest, mut channels) = (manifest(), channels());
+            change(&mut manifest, &mut channels);
+            seen.push(of(&manifest, &channels));
+        }
+        let number = seen.len();
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), number);
+    }
+
+    #[test]
+    fn names_and_descriptors_do_not_change_the_receipt() {
+        let mut other = manifest();
+        other.job = "another".to_owned();
+        other.node = "another".to_owned();
+        other.program.descriptor = 7;
+        other.program.name = "another".to_owned();
+        assert_eq!(of(&other, &channels()), of(&manifest(), &channels()));
+    }
+
+    #[test]
+    fn outcomes_that_depend_on_time_have_none() {
+        let of = |outcome| receipt(&manifest(), &outcome, &channels(), b"");
+        let message = String::new;
+        let over = |limit| Outcome::Limit {
+            limit,
+            message: message(),
+        };
+        assert!(of(over(Limit::OutputBytes)).is_some());
+        assert_eq!(of(over(Limit::WallSeconds)), None);
+        assert_eq!(of(over(Limit::CpuSeconds)), None);
+        assert_eq!(
+            of(Outcome::Killed {
+                signal: 9,
+                message: message()
+            }),
+            None
+        );
+        let trap = |message: &str| Outcome::Trap {
+            word: "unreachable".to_owned(),
+            message: message.to_owned(),
+        };
+        // The text is for people.
+        assert_eq!(of(trap("in a")), of(trap("in b")));
+    }
+}

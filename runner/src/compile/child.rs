@@ -118,6 +118,12 @@ fn judge(
                 settings.memory_bytes
             ))
         }
+        // The stack could not grow, by the limit of memory or by a module made to
+        // nest deeply. The log has it, should it be a mistake of the compiler.
+        (_, Some(libc::SIGSEGV)) => {
+            eprintln!("event=compiler_crashed signal=SIGSEGV action=refuse_module");
+            limit("compiling took more stack or memory than is allowed".to_owned())
+        }
         (_, Some(libc::SIGKILL)) => {
             limit("compiling was ended from outside, or memory ran out".to_owned())
         }

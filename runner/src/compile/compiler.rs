@@ -66,6 +66,9 @@ fn translate(module: &[u8]) -> Result<Vec<u8>, Error> {
     let engine = engine::engine(engine::DEFAULT_STACK_BYTES as usize)
         .map_err(|error| Error::failure("engine", error))?;
     let compiled = Module::new(&engine, module).map_err(|error| {
+        if is_out_of_memory(&error) {
+            return super::memory_limit();
+        }
         Error::refused(Code::InvalidModule, format!("invalid module: {error:#}"))
     })?;
     let start = compiled.get_export("_start");
@@ -89,4 +92,15 @@ fn translate(module: &[u8]) -> Result<Vec<u8>, Error> {
     compiled
         .serialize()
         .map_err(|error| Error::failure("serialise", error))
+}
+
+/// True if `error` is a refused mapping or allocation, which is the limit's doing.
+fn is_out_of_memory(error: &wasmtime::Error) -> bool {
+    error.is::<wasmtime::OutOfMemory>()
+        || error.chain().any(|cause| {
+            let errno = cause.downcast_ref::<rustix::io::Errno>();
+            let io = cause.downcast_ref::<std::io::Error>();
+            errno == Some(&rustix::io::Errno::NOMEM)
+                || io.is_some_and(|io| io.kind() == std::io::ErrorKind::OutOfMemory)
+        })
 }

@@ -62,13 +62,24 @@ pub fn read_module(source: impl Read) -> Result<Vec<u8>, Error> {
     let mut bounded = source.take(MAX_MODULE_BYTES + 1);
     bounded
         .read_to_end(&mut module)
-        .map_err(|error| Error::failure("read the module", error))?;
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::OutOfMemory => memory_limit(),
+            _ => Error::failure("read the module", error),
+        })?;
     if module.len() as u64 > MAX_MODULE_BYTES {
         let message =
             format!("the module is larger than {MAX_MODULE_BYTES} bytes, the limit");
         return Err(Error::refused(Code::TooLarge, message));
     }
     Ok(module)
+}
+
+/// The refusal of a module that needs more memory than there may be.
+fn memory_limit() -> Error {
+    Error::refused(
+        Code::CompileLimit,
+        "compiling took more memory than is allowed",
+    )
 }
 
 /// Gives the artefact of `module`, compiling it if the cache has none.
