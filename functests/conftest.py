@@ -111,3 +111,29 @@ def nothing_left(cluster: Cluster) -> Iterator[None]:
     wait_until(lambda: residue(cluster).within(before), CLEAN_UP_SECONDS)
     left = residue(cluster)
     assert left.within(before), f"before: {before}; left: {left}"
+
+
+@pytest.fixture(scope="session")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One storage node with one slot, one task at a time, little room.
+
+    Whatever a test leaves there (the slot, a draft in the cache) is seen by
+    the next one.
+    """
+    folder = tmp_path_factory.mktemp("narrow")
+    small = {"max_blob_bytes": str(4 * 1024 * 1024)}
+    settings = ClusterSettings(
+        nodes=1,
+        replicas=1,
+        proxy_options={"concurrency": "1", **small},
+        executor_options={
+            "slots": "1",
+            "queue_seconds": "5",
+            "cache_dir": str(folder / "cache"),
+            **small,
+        },
+    )
+    running = started(folder / "cluster", settings)
+    warm_up(running)
+    yield running
+    running.stop()
