@@ -34,7 +34,11 @@ fn run(words: Vec<OsString>) -> Result<Compiled, Error> {
             "--key-file" => settings.key_file = Some(words.value(&option)?.into()),
             "--memory-bytes" => settings.memory_bytes = words.size(&option)?,
             "--seconds" => settings.seconds = words.seconds(&option)?,
-            "--compiler" => settings.compiler = words.value(&option)?.into(),
+            "--compiler" => {
+                // It runs in another folder; a relative path is from this one.
+                let path = std::path::absolute(words.value(&option)?);
+                settings.compiler = path.map_err(|e| usage(format!("{option}: {e}")))?;
+            }
             _ => return Err(unknown(&option)),
         }
     }

@@ -31,9 +31,9 @@ use cache::Cache;
 
 /// Largest module, in bytes.
 pub const MAX_MODULE_BYTES: u64 = 256 << 20;
-/// The compiler's address space unless told otherwise. CPython takes 0.3 GB of
-/// memory and Ruby 0.7; address space is more than that.
-pub const DEFAULT_MEMORY_BYTES: u64 = 4 << 30;
+/// The compiler's address space unless told otherwise: CPython takes 0.15 GB, Ruby
+/// (31 MB of WebAssembly) five times as much.
+pub const DEFAULT_MEMORY_BYTES: u64 = 2 << 30;
 /// The compiler's time unless told otherwise. Ruby takes 13–27 s.
 pub const DEFAULT_SECONDS: f64 = 120.0;
 
