@@ -111,16 +111,19 @@ fn settings(module: &[u8]) -> Result<Settings, Error> {
     })
 }
 
-/// The user's own cache: not shared with an installation's, whose key is secret.
+/// The user's own cache of artefacts, which an embedded cluster of the same user shares.
+///
+/// A storage node's is elsewhere (`cache_dir` of the executor), with a secret key.
 fn user_cache() -> Result<PathBuf, Error> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    let folder = set("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    let below = |name| set(name).map(PathBuf::from);
+    let folder = below("ZEROCLOUD_CACHE")
+        .or_else(|| below("XDG_CACHE_HOME").map(|base| base.join("zerocloud")))
+        .or_else(|| below("HOME").map(|home| home.join(".cache").join("zerocloud")));
     let folder = folder.ok_or_else(|| {
         Error::Failure("neither HOME nor XDG_CACHE_HOME says where to cache".to_owned())
     })?;
-    Ok(folder.join("zerocloud").join("artefacts"))
+    Ok(folder.join("artefacts").join("programs"))
 }
 
 /// Channels with their descriptors, in one order.
