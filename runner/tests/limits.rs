@@ -81,6 +81,28 @@ fn a_program_that_starts_with_more_memory_than_allowed_does_not_run() {
     );
 }
 
+/// A command with a table of this many elements, as five bytes of LEB128.
+fn module_with_table(elements: u32) -> Vec<u8> {
+    let mut module = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0".to_vec();
+    module.extend(b"\x04\x08\x01\x70\0");
+    module.extend((0..5u32).map(|n| {
+        let more = if n < 4 { 0x80 } else { 0 };
+        ((elements >> (7 * n)) & 0x7f) as u8 | more
+    }));
+    module.extend(b"\x05\x03\x01\0\x01\x07\x13\x02\x06_start\0\0\x06memory\x02\0");
+    module.extend(b"\x0a\x04\x01\x02\0\x0b");
+    module
+}
+
+#[test]
+fn tables_are_limited_to_the_element() {
+    let run = |elements| Session::of_module("table", &module_with_table(elements)).run();
+    assert_outcome(&run(1 << 20), "exit", "0");
+    let report = run((1 << 20) + 1);
+    assert_outcome(&report, "limit", "table_elements");
+    assert_eq!(report["limits_reached"], json!(["table_elements"]));
+}
+
 #[test]
 fn output_is_limited_to_the_byte() {
     let run = |limit_bytes| {

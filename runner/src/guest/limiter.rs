@@ -9,12 +9,14 @@ use wasmtime::{ResourceLimiter, Result};
 use crate::ledger::Ledger;
 use crate::outcome::Limit;
 
-/// Elements of all tables; each costs 8 bytes of host memory.
+/// Elements of all tables together; each costs 8 bytes of host memory, which no
+/// other limit of a guest counts.
 const TABLE_ELEMENTS: usize = 1 << 20;
 
 pub struct Limiter {
     ledger: Ledger,
     memory_bytes: usize,
+    table_elements: usize,
 }
 
 impl Limiter {
@@ -23,7 +25,15 @@ impl Limiter {
         Limiter {
             ledger,
             memory_bytes,
+            table_elements: 0,
         }
+    }
+}
+
+impl Limiter {
+    /// The first limit that refused something.
+    pub fn refused(&self) -> Option<Limit> {
+        self.ledger.limits_reached().into_iter().next()
     }
 }
 
@@ -47,17 +57,58 @@ impl ResourceLimiter for Limiter {
 
     fn table_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         maximum: Option<usize>,
     ) -> Result<bool> {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        if desired > TABLE_ELEMENTS {
+        let more = desired.saturating_sub(current);
+        let total = self.table_elements.saturating_add(more);
+        if total > TABLE_ELEMENTS {
             self.ledger.note(Limit::TableElements);
             return Ok(false);
         }
+        self.table_elements = total;
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limiter(memory_bytes: u64) -> (Limiter, Ledger) {
+        let ledger = Ledger::new(0, 0).unwrap();
+        (Limiter::new(ledger.clone(), memory_bytes), ledger)
+    }
+
+    #[test]
+    fn memory_grows_up_to_the_limit_and_not_beyond() {
+        let (mut limiter, ledger) = limiter(131_072);
+        assert!(limiter.memory_growing(0, 131_072, None).unwrap());
+        assert_eq!(ledger.limits_reached(), []);
+        assert!(!limiter.memory_growing(131_072, 196_608, None).unwrap());
+        assert_eq!(ledger.limits_reached(), [Limit::MemoryBytes]);
+        assert_eq!(ledger.memory_peak(), 131_072);
+    }
+
+    #[test]
+    fn a_maximum_of_the_modules_own_is_no_limit_of_ours() {
+        let (mut limiter, ledger) = limiter(1 << 20);
+        assert!(!limiter.memory_growing(0, 131_072, Some(65_536)).unwrap());
+        assert_eq!(ledger.limits_reached(), []);
+    }
+
+    #[test]
+    fn tables_are_counted_together() {
+        let (mut limiter, ledger) = limiter(0);
+        let half = TABLE_ELEMENTS / 2;
+        assert!(limiter.table_growing(0, half, None).unwrap());
+        assert!(limiter.table_growing(0, half, None).unwrap());
+        assert_eq!(ledger.limits_reached(), []);
+        assert!(!limiter.table_growing(half, half + 1, None).unwrap());
+        assert_eq!(ledger.limits_reached(), [Limit::TableElements]);
     }
 }

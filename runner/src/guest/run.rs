@@ -91,15 +91,23 @@ fn ending(
     if let Some(end) = store.data_mut().end.take() {
         return end;
     }
-    match trap::outcome(&error) {
-        Outcome::Trap { word, message } if starting && trap::in_guest_code(&error) => {
+    // What the limiter refused to a module that is being made ends it at once.
+    let refused = store.data().limiter.refused();
+    match (trap::outcome(&error), refused) {
+        (Outcome::Failure(_), Some(limit)) if starting => Outcome::Limit {
+            limit,
+            message: format!("the program starts with more ({})", limit.name()),
+        },
+        (Outcome::Trap { word, message }, _)
+            if starting && trap::in_guest_code(&error) =>
+        {
             let message = format!("in the start function: {word}: {message}");
             Outcome::Trap {
                 word: "start_function".to_owned(),
                 message,
             }
         }
-        other => other,
+        (other, _) => other,
     }
 }
 

@@ -124,7 +124,17 @@ pub struct Session {
 impl Session {
     /// A session of a guest with no channels.
     pub fn new(name: &str) -> Self {
-        let (artefact, sha256) = compile(name);
+        Session::of(name, compile(name))
+    }
+
+    /// A session of a module that a test wrote by hand.
+    pub fn of_module(name: &str, module: &[u8]) -> Self {
+        let path = folder(name).join("module.wasm");
+        std::fs::write(&path, module).unwrap();
+        Session::of(name, compile_file(&path))
+    }
+
+    fn of(name: &str, (artefact, sha256): (PathBuf, String)) -> Self {
         let manifest = json!({
             "version": 1, "job": "job", "node": name,
             "program": {"descriptor": 0, "sha256": sha256, "name": name},
