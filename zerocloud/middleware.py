@@ -37,6 +37,7 @@ from zerocloud import headers as names
 from zerocloud.config import ProxySettings, read_proxy_settings
 from zerocloud.errors import ClusterError, JobError, ZeroCloudError
 from zerocloud.job.description import job_schema
+from zerocloud.scheduler.clientwatch import close_when_reset
 from zerocloud.scheduler.concurrency import Timeout
 from zerocloud.scheduler.controller import (
     JobController,
@@ -75,6 +76,7 @@ class ZeroCloudMiddleware:
         path = _split(env.get("PATH_INFO", ""))
         if mode is None or path is None or env["REQUEST_METHOD"] == "OPTIONS":
             return self._app(env, start_response)  # type: ignore[no-any-return] # WSGI
+        close_when_reset(env)
         request = SwobRequest(env)
         report = wants_report(request.headers.get("Accept", ""))
         try:

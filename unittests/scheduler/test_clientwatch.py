@@ -29,6 +29,10 @@ class Input:
         data, self._body = self._body[:size], self._body[size:]
         return data
 
+    @property
+    def rfile(self) -> Any:
+        return self._peer
+
 
 @pytest.fixture
 def pair() -> Iterator[tuple[Any, Any]]:
@@ -84,6 +88,27 @@ def test_watch_without_a_socket_watches_nothing() -> None:
 
     assert not watch.look()
     watch.stop()
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_only_a_dead_connection_is_closed_at_the_end_of_a_request(
+    pair: Any, gone: bool
+) -> None:
+    """One whose client has only ended its sending may still be answered."""
+    ours, theirs = pair
+    hooks: list[Any] = []
+    env = {"eventlet.input": Input(ours), "eventlet.posthooks": hooks}
+    clientwatch.close_when_reset(env)
+    if gone:
+        theirs.close()
+    else:
+        theirs.shutdown(socket.SHUT_WR)
+
+    for hook, args, keywords in hooks:
+        hook(env, *args, **keywords)
+
+    assert (ours.fileno() == -1) == gone
+    assert len(hooks) == 1
 
 
 def test_job_of_a_client_that_went_away_is_given_up(

@@ -6,6 +6,9 @@ never reads, so a pipelined request, and TLS, lose no byte; a client that
 closes its sending side early counts as gone, as HTTP clients wait for answers
 with the connection open.
 
+At the end of a request it also sees to it that a connection which the client
+has reset is closed: the server itself leaves that to the garbage collector.
+
 The only place that knows how to get at the client's socket.  Where the server
 offers none, nothing is watched: the answer's first write then finds out.
 """
@@ -15,7 +18,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from zerocloud.scheduler.concurrency import peer_closed, sleep, spawn
+from zerocloud.scheduler.concurrency import (
+    peer_closed,
+    peer_reset,
+    sleep,
+    spawn,
+)
 
 INTERVAL_SECONDS = 0.5
 
@@ -52,9 +60,32 @@ class ClientWatch:
         return self.gone
 
 
+def close_when_reset(env: Mapping[str, Any]) -> None:
+    """Have the server close a connection that its client has reset.
+
+    It closes its reading file after its writing file, and closing that fails
+    when the answer could not be written: the descriptor would stay open until
+    the garbage collector comes by.  Its hooks run in between, after the last
+    read and the last write of the request.
+    """
+    hooks = env.get("eventlet.posthooks")
+    if hooks is not None:
+        hooks.append((_close_if_reset, (), {}))
+
+
+def _close_if_reset(env: Mapping[str, Any]) -> None:
+    descriptor = client_descriptor(env)
+    if descriptor is not None and peer_reset(descriptor):
+        _body(env).rfile.close()
+
+
+def _body(env: Mapping[str, Any]) -> Any:
+    return env.get("eventlet.input") or env.get("wsgi.input")
+
+
 def client_descriptor(env: Mapping[str, Any]) -> int | None:
     """The client's socket of an eventlet server, if there is one."""
-    body = env.get("eventlet.input") or env.get("wsgi.input")
+    body = _body(env)
     get_socket = getattr(body, "get_socket", None)
     if get_socket is None:
         return None

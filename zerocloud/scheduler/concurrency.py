@@ -30,6 +30,7 @@ __all__ = [
     "Timeout",
     "gather",
     "peer_closed",
+    "peer_reset",
     "sleep",
     "socket",
     "spawn",
@@ -37,9 +38,8 @@ __all__ = [
 
 # A patched `select` has no poll, as it could block; ours never waits.
 _select = patcher.original("select")
-_GONE = (
-    _select.POLLRDHUP | _select.POLLHUP | _select.POLLERR | _select.POLLNVAL
-)
+_RESET = _select.POLLHUP | _select.POLLERR
+_GONE = _RESET | _select.POLLRDHUP | _select.POLLNVAL
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -85,8 +85,15 @@ def peer_closed(descriptor: int) -> bool:
 
     Reads nothing, so that bytes that came before the end stay where they are.
     """
-    if descriptor < 0:
-        return True
+    return descriptor < 0 or bool(_events(descriptor) & _GONE)
+
+
+def peer_reset(descriptor: int) -> bool:
+    """Whether a socket can carry nothing any more, in either direction."""
+    return descriptor >= 0 and bool(_events(descriptor) & _RESET)
+
+
+def _events(descriptor: int) -> int:
     poll = _select.poll()
     poll.register(descriptor, _select.POLLRDHUP)
-    return any(events & _GONE for _, events in poll.poll(0))
+    return sum(events for _, events in poll.poll(0))
