@@ -17,6 +17,7 @@ from functests.executor_client import (
     anywhere,
     places,
     run,
+    streamed,
     task,
 )
 from functests.jobs import guest
@@ -230,7 +231,9 @@ def test_queue_full_is_busy(tmp_path: Path) -> None:
     with started(
         tmp_path / "narrow", ClusterSettings(executor_options=narrow)
     ) as cluster:
-        first = Exchange(cluster, anywhere(cluster), task(CAT))
+        # Its input never comes: it keeps its slot.
+        waiting = task(CAT, inputs=(streamed("stdin", b"never"),))
+        first = Exchange(cluster, anywhere(cluster), waiting)
         assert first.begin().status == 200
         second = Exchange(cluster, anywhere(cluster), task(CAT))
         status, error = refused(second)
