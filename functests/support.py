@@ -245,10 +245,14 @@ def residue(cluster: Cluster) -> Residue:
 
 
 def _is_lasting(name: str, cluster: Cluster) -> bool:
-    # One event loop per thread of the pool, the cluster's own cache and logs:
-    # opened when first needed, and kept.
+    # One event loop per thread of the pool, the cluster's own cache and logs,
+    # each node's table of slots: opened when first needed, and kept.
     mine = (str(cluster.folder.run), str(cluster.folder.log))
-    return name == "anon_inode:[eventpoll]" or name.startswith(mine)
+    return (
+        name == "anon_inode:[eventpoll]"
+        or name.startswith(mine)
+        or name.endswith("/zerocloud/admission/table")
+    )
 
 
 def _drafts(cluster: Cluster) -> list[Path]:

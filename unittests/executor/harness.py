@@ -159,6 +159,7 @@ class Node:
             if path.is_file()
             and "replay" not in path.parts
             and "cache" not in path.parts
+            and "admission" not in path.parts
         ]
 
 

@@ -209,6 +209,7 @@ class _Server:
             ("disk", 507),
             ("no filter", 405),
             ("lost object", 404),
+            ("job limit", 400),
         ):
             if self._nodes._mood(self._ip, kind):
                 if status == 405:

@@ -25,6 +25,7 @@ RETRIED = [
     "disk",
     "no filter",
     "lost object",
+    "job limit",
     "die before A",
     "die before R",
     "die after R",
@@ -109,6 +110,34 @@ def test_job_that_no_node_takes_says_why(
 
     assert (caught.value.code, caught.value.status) == (code, status)
     assert "node n could not be run" in caught.value.message
+
+
+def test_task_larger_than_every_node_is_the_users_to_mend(
+    cluster: Cluster,
+) -> None:
+    cluster.nodes.every("job limit")
+    cluster.options["task_attempts"] = "9"
+
+    with pytest.raises(JobError) as caught:
+        cluster.run([group("name")])
+
+    assert (caught.value.code, caught.value.status) == ("job_limit", 400)
+    assert caught.value.message == "node n: it is job_limit"
+    # Each of the four servers was asked once, and none a second time.
+    failed = [line for line in cluster.log.lines if "failed=job_limit" in line]
+    assert len(failed) == 4
+
+
+def test_task_larger_than_some_nodes_is_not_the_users_fault(
+    cluster: Cluster,
+) -> None:
+    cluster.nodes.first(2, "job limit")
+    cluster.nodes.every("busy")
+
+    with pytest.raises(ClusterError) as caught:
+        cluster.run([group("name")])
+
+    assert caught.value.code == "busy"
 
 
 def test_every_failed_try_is_a_line_in_the_log(cluster: Cluster) -> None:

@@ -33,6 +33,7 @@ from zerocloud.executor.admission import Admission, Ticket
 from zerocloud.executor.blobs import BlobStore
 from zerocloud.executor.duplex import Exchange, PeerGone
 from zerocloud.executor.images import Images, Layer, merge_env
+from zerocloud.executor.machine import default_memory_bytes
 from zerocloud.executor.program import OpenProgram, Programs
 from zerocloud.executor.staging import Staging
 from zerocloud.job.limits import MIB
@@ -77,7 +78,13 @@ class Node:
         )
         self.programs = Programs(self.sandbox, self.blobs, settings.blob_bytes)
         self.staging = Staging(settings.state_dir, settings.reserve_bytes)
-        self.admission = Admission(settings.slots, settings.queue)
+        self.admission = Admission(
+            settings.state_dir / "admission",
+            settings.slots,
+            settings.memory_bytes or default_memory_bytes(),
+            settings.queue,
+            log.warning,
+        )
 
     def check(self, document: TaskDocument) -> None:
         """TaskRefused when this node cannot or may not run the task."""

@@ -34,6 +34,7 @@ from swift.common.concurrency import (
     socket,
     spawn,
     tpool,
+    trampoline,
 )
 
 from zerocloud.errors import ProtocolError
@@ -141,6 +142,24 @@ def in_thread(function: Callable[..., T], *args: Any) -> T:
 def breathe() -> None:
     """Let the other green threads run."""
     sleep(0)
+
+
+def pause(seconds: float) -> None:
+    """Block this green thread only."""
+    sleep(seconds)
+
+
+def readable(fd: int, seconds: float) -> bool:
+    """Whether there is something to read within so many seconds."""
+    try:
+        trampoline(fd, read=True, timeout=seconds, timeout_exc=_TooLong)
+    except _TooLong:
+        return False
+    return True
+
+
+class _TooLong(Exception):  # noqa: N818 - an answer, not a fault
+    """Nothing came in time."""
 
 
 def failed_frame(code: str, message: str, *, may_retry: bool = False) -> bytes:

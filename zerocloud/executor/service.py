@@ -118,7 +118,7 @@ class ExecutorFilter:
         accepted = Task(
             self._node,
             document,
-            self._node.admission.enter(),
+            self._node.admission.enter(document.limits.memory_bytes),
             _header(environ, "X-Trans-Id"),
         )
         exchange = Exchange(upstream)

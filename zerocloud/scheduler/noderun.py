@@ -64,6 +64,9 @@ FINDINGS_PER_NODE = 8
 BACKOFF_SECONDS = 0.2
 NOT_LOCAL = "not_local"
 
+# Refusals that say nothing against a server as a place for other tasks.
+_NO_FAULTS = frozenset(("busy", "job_limit"))
+
 # Refusals before the task was taken that speak of the server, not the task.
 _SERVER_STATUSES = frozenset((403, 404, 405, 412, 500, 502, 503, 504, 507))
 
@@ -149,6 +152,9 @@ class NodeRun:
         if len(self._failures) >= self._setting.task_attempts:
             raise self._exhausted()
         choices = self._choices()
+        if not choices and self._too_large():
+            # Nowhere is there so much memory, nor will there be.
+            raise self._exhausted()
         if not choices and self._avoid:
             # Every place has failed, and there are tries left: perhaps it
             # was a moment's trouble.
@@ -311,7 +317,7 @@ class NodeRun:
             if inputs.version(path) == before:
                 self._failed(choice, "node_lost", "it has another version")
         elif refusal.may_retry:
-            if refusal.code != "busy":
+            if refusal.code not in _NO_FAULTS:
                 self._setting.cluster.suspects.add(choice.target.server)
             self._failed(choice, refusal.code, refusal.message)
         else:
@@ -357,8 +363,20 @@ class NodeRun:
             refusal.code, f"node {name}: {refusal.message}", where=name
         )
 
-    def _exhausted(self) -> ClusterError:
+    def _too_large(self) -> bool:
+        """Whether each server that was asked has less than the task needs."""
+        return {code for code, _ in self._failures} == {"job_limit"}
+
+    def _exhausted(self) -> JobError | ClusterError:
         codes = {code for code, _ in self._failures}
+        if self._too_large():
+            # The user can mend it.
+            return JobError(
+                "job_limit",
+                f"node {self.node.name}: {self._failures[-1][1]}",
+                where=self.node.name,
+            )
+        codes.discard("job_limit")
         code = "node_lost" if "node_lost" in codes else "no_node"
         if len(codes) == 1 and codes <= {"busy", "disk_full", "input_failed"}:
             code = codes.pop()
