@@ -141,6 +141,7 @@ class ExecutorSettings:
     queue: int
     queue_seconds: float
     memory_bytes: int
+    staging_bytes: int
     local_reads: bool
     caps: Limits
     blob_bytes: int
@@ -284,6 +285,7 @@ def _executor_settings(reader: _Reader) -> ExecutorSettings:
         queue=reader.whole("queue", 768, 0, 100_000),
         queue_seconds=reader.seconds("queue_seconds", 600, 1, 86400),
         memory_bytes=reader.whole("memory_bytes", 0, 0, MAX_BYTES),
+        staging_bytes=reader.whole("staging_bytes", 256 * GIB, MIB, MAX_BYTES),
         local_reads=reader.flag("local_reads", default=True),
         caps=_limits(reader, "max_", JobCaps().caps),
         blob_bytes=reader.whole("max_blob_bytes", 1 * GIB, 1024, MAX_BYTES),

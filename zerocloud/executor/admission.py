@@ -1,10 +1,12 @@
-"""Which tasks run now: slots and memory of a storage node, and its queue.
+"""Which tasks run now: slots, memory and staging of a storage node; its queue.
 
-A task runs when a slot is free and its memory fits beside what the running
-ones were promised.  Promised is what it may use at most: its memory limit and
-`OVERHEAD_BYTES`.  All worker processes of the node share slots, memory and
-queue (slottable.py); a full queue refuses at once (`busy`), so that the
-scheduler can try another node while it still knows whom to ask.
+A task runs when a slot is free and what it may use at most fits beside what
+the others were promised: of memory its limit and `OVERHEAD_BYTES`, until its
+VM has ended; of staging its streamed inputs and its outputs' limits, then what
+it wrote, until the proxy has fetched that.  All worker processes of the node
+share slots, caps and queue (slottable.py); a full queue refuses at once
+(`busy`), so that the scheduler can try another node while it still knows whom
+to ask.
 
 The rule, for all who wait, in order of arrival (`grant`):
 
@@ -20,42 +22,78 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from zerocloud.errors import TaskRefused
 from zerocloud.executor.duplex import Background, Gate
-from zerocloud.executor.slottable import Entry, SlotTable
+from zerocloud.executor.slottable import Entry, SlotTable, Stage
 from zerocloud.job.limits import MIB
 from zerocloud.protocol.manifest import ManifestLimits
+from zerocloud.protocol.task import TaskDocument
 
 _DEFAULTS = ManifestLimits(0, 0, 0, 0)
 # What a VM may take beside its memory: `/tmp`, the stack, and what the two
-# processes of a session need for themselves (measured: 3 MiB).
+# processes of a session need for themselves.
 OVERHEAD_BYTES = _DEFAULTS.tmp_bytes + _DEFAULTS.stack_bytes + 8 * MIB
 # Nobody tells of a process that was killed.
 LOOK_SECONDS = 0.5
 
 
-def grant(entries: list[Entry], slots: int, memory_bytes: int) -> list[Entry]:
+@dataclass(frozen=True)
+class Caps:
+    """What all tasks of a node may have at once."""
+
+    slots: int
+    memory_bytes: int
+    staging_bytes: int
+    queue: int
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a task may use at most."""
+
+    memory_bytes: int = 0
+    staged_bytes: int = 0
+
+
+def need_of(task: TaskDocument) -> Need:
+    """What a task is promised when it starts."""
+    return Need(
+        task.limits.memory_bytes,
+        sum(item.bytes or 0 for item in task.inputs)
+        + sum(output.limit_bytes for output in task.outputs),
+    )
+
+
+def grant(entries: list[Entry], caps: Caps) -> list[Entry]:
     """Let those run whose turn it is; they are returned.
 
     `entries` are all tasks of the node, in order of arrival.
     """
-    running = [entry for entry in entries if entry.runs]
-    free = slots - len(running)
-    room = memory_bytes - sum(entry.memory_bytes for entry in running)
+    running = [entry for entry in entries if entry.stage is Stage.RUNS]
+    slots = caps.slots - len(running)
+    memory = caps.memory_bytes - sum(entry.memory_bytes for entry in running)
+    staging = caps.staging_bytes - sum(
+        entry.staged_bytes
+        for entry in entries
+        if entry.stage is not Stage.WAITS
+    )
     passed: list[Entry] = []
     granted: list[Entry] = []
     for entry in entries:
-        if entry.runs:
+        if entry.stage is not Stage.WAITS:
             continue
-        if free <= 0 or any(other.passed >= slots for other in passed):
+        if slots <= 0 or any(other.passed >= caps.slots for other in passed):
             break
-        if entry.memory_bytes > room:
+        if entry.memory_bytes > memory or entry.staged_bytes > staging:
             passed.append(entry)
             continue
-        entry.runs = True
-        free, room = free - 1, room - entry.memory_bytes
+        entry.stage = Stage.RUNS
+        slots -= 1
+        memory -= entry.memory_bytes
+        staging -= entry.staged_bytes
         granted.append(entry)
         for other in passed:
             other.passed += 1
@@ -63,13 +101,15 @@ def grant(entries: list[Entry], slots: int, memory_bytes: int) -> list[Entry]:
 
 
 class Ticket:
-    """A place in the queue, then a slot and memory, then nothing."""
+    """A place in the queue, then a slot, then outputs, then nothing."""
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, staged_bytes: int) -> None:
         self._admission = admission
+        self.staged_bytes = staged_bytes
         self.gate = Gate()
         self.arrival = 0
         self.has_slot = False
+        self.settled = False
         self.released = False
         self.since = time.monotonic()
 
@@ -80,31 +120,36 @@ class Ticket:
         self.release()
         raise _busy(f"no slot within {seconds:g} seconds (queue_seconds)")
 
+    def settle(self, staged_bytes: int) -> None:
+        """Give up slot and memory; keep the room of what was written."""
+        if not self.settled and not self.released:
+            self.settled = True
+            self.has_slot = False
+            self.staged_bytes = staged_bytes
+            self._admission.changed(self)
+
     def release(self) -> None:
-        """Give up the slot or the place; as often as one likes."""
+        """Give up whatever it is; as often as one likes."""
         if not self.released:
             self.released = True
-            self._admission.left(self)
+            self.has_slot = False
+            self._admission.changed(self)
 
 
 class Admission:
-    """The slots, memory and queue of a node, as one filter sees them."""
+    """The caps and the queue of a node, as one filter sees them."""
 
     def __init__(
         self,
         folder: Path,
-        slots: int,
-        memory_bytes: int,
-        queue: int,
+        caps: Caps,
         log: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._slots = slots
-        self._memory_bytes = memory_bytes
-        self._queue = queue
+        self._caps = caps
         self._log = log
         self._table = SlotTable(folder)
         self._mine: dict[int, Ticket] = {}
-        self._gone: set[int] = set()
+        self._changed: dict[int, Ticket] = {}
         self._arrival = 0
         self._watcher: Background[None] | None = None
 
@@ -116,118 +161,148 @@ class Admission:
     @property
     def waiting(self) -> int:
         """How many tickets of this process wait."""
-        return len(self._mine) - self.busy
+        return sum(
+            not ticket.has_slot and not ticket.settled
+            for ticket in self._mine.values()
+        )
 
-    def check(self, memory_bytes: int) -> None:
-        """TaskRefused unless so much memory could ever be had here."""
-        need = memory_bytes + OVERHEAD_BYTES
-        if need > self._memory_bytes:
+    def check(self, need: Need) -> None:
+        """TaskRefused unless so much could ever be had here."""
+        memory_bytes = need.memory_bytes + OVERHEAD_BYTES
+        if memory_bytes > self._caps.memory_bytes:
             raise TaskRefused(
                 "job_limit",
-                f"the task needs {need} bytes of memory (its limit of "
-                f"{memory_bytes} and {OVERHEAD_BYTES} for the VM); the "
-                f"storage node has {self._memory_bytes} for all tasks "
+                f"the task needs {memory_bytes} bytes of memory (its limit of "
+                f"{need.memory_bytes} and {OVERHEAD_BYTES} for the VM); the "
+                f"storage node has {self._caps.memory_bytes} for all tasks "
                 "(memory_bytes)",
                 status=400,
                 may_retry=True,
             )
+        if need.staged_bytes > self._caps.staging_bytes:
+            raise TaskRefused(
+                "disk_full",
+                f"the task's inputs and outputs may have {need.staged_bytes} "
+                "bytes; the storage node stages at most "
+                f"{self._caps.staging_bytes} of all tasks (staging_bytes)",
+                status=507,
+                may_retry=True,
+            )
 
-    def enter(self, memory_bytes: int) -> Ticket:
+    def enter(self, need: Need) -> Ticket:
         """A ticket, which may run at once or waits; TaskRefused when full."""
-        self.check(memory_bytes)
-        ticket = Ticket(self)
-        need = memory_bytes + OVERHEAD_BYTES
+        self.check(need)
+        ticket = Ticket(self, need.staged_bytes)
         try:
             with self._table.change() as entries:
-                self._clear(entries)
-                ticket.arrival = self._next_arrival(entries)
-                own = Entry(ticket.arrival, need, 0, self._table.owner, False)
+                self._bring_up_to_date(entries)
+                own = Entry(
+                    arrival=self._next_arrival(entries),
+                    memory_bytes=need.memory_bytes + OVERHEAD_BYTES,
+                    staged_bytes=need.staged_bytes,
+                    owner=self._table.owner,
+                )
                 entries.append(own)
-                granted = grant(entries, self._slots, self._memory_bytes)
-                if not own.runs:
+                granted = grant(entries, self._caps)
+                if own.stage is Stage.WAITS:
                     self._check_queue(entries)
         except OSError as error:
             self._log(f"the table of slots cannot be changed: {error}")
             raise _busy("its slots cannot be counted at the moment") from None
+        ticket.arrival = own.arrival
         self._mine[ticket.arrival] = ticket
+        self._changed.clear()
         self._tell(granted)
         if not ticket.has_slot:
             self._watch()
         return ticket
 
     def _next_arrival(self, entries: list[Entry]) -> int:
-        # Never one that this process had before: `_gone` may still name it.
+        # Never one that this process had before: it might still be known.
         newest = entries[-1].arrival if entries else 0
         self._arrival = max(newest, self._arrival) + 1
         return self._arrival
 
     def _check_queue(self, entries: list[Entry]) -> None:
-        running = [entry for entry in entries if entry.runs]
-        # Itself not counted.
-        waiting = len(entries) - len(running) - 1
-        if waiting < self._queue:
+        running = [entry for entry in entries if entry.stage is Stage.RUNS]
+        # The one that asks is not counted.
+        waiting = sum(entry.stage is Stage.WAITS for entry in entries) - 1
+        if waiting < self._caps.queue:
             return
-        if len(running) >= self._slots:
-            what = f"all {self._slots} slots are taken"
+        if len(running) >= self._caps.slots:
+            what = f"all {self._caps.slots} slots are taken"
         else:
             used = sum(entry.memory_bytes for entry in running)
-            what = f"{used} of {self._memory_bytes} bytes of memory are taken"
+            staged = sum(
+                entry.staged_bytes
+                for entry in entries
+                if entry.stage is not Stage.WAITS
+            )
+            what = (
+                f"{used} of {self._caps.memory_bytes} bytes of memory and "
+                f"{staged} of {self._caps.staging_bytes} bytes of staging are "
+                "taken"
+            )
         raise _busy(f"{what} and {waiting} tasks wait")
 
-    def left(self, ticket: Ticket) -> None:
-        """Called by a ticket that is released."""
-        self._mine.pop(ticket.arrival, None)
-        ticket.has_slot = False
-        self._gone.add(ticket.arrival)
+    def changed(self, ticket: Ticket) -> None:
+        """Called by a ticket that gives up something."""
+        if ticket.released:
+            self._mine.pop(ticket.arrival, None)
+        self._changed[ticket.arrival] = ticket
         self._look()
-        if self._gone:
+        if self._changed:
             self._watch()
 
     def _look(self) -> None:
-        """Take out what is over, and let in whose turn it is."""
+        """Say what has changed here, and let in whose turn it is."""
         try:
             with self._table.change() as entries:
-                self._clear(entries)
-                granted = grant(entries, self._slots, self._memory_bytes)
+                self._bring_up_to_date(entries)
+                granted = grant(entries, self._caps)
                 if self.waiting:
                     # Other processes give slots to ours, too.
-                    granted += self._own(entries)
+                    granted += self._own_running(entries)
         except OSError as error:
             # Tried again by the watcher.
             self._log(f"the table of slots cannot be changed: {error}")
             return
-        self._gone.clear()
+        self._changed.clear()
         self._tell(granted)
 
-    def _own(self, entries: list[Entry]) -> list[Entry]:
-        owner = self._table.owner
-        return [e for e in entries if e.runs and e.owner == owner]
+    def _own_running(self, entries: list[Entry]) -> list[Entry]:
+        return [
+            entry
+            for entry in entries
+            if entry.stage is Stage.RUNS and entry.owner == self._table.owner
+        ]
 
-    def _clear(self, entries: list[Entry]) -> None:
-        if any(entry.owner != self._table.owner for entry in entries):
+    def _bring_up_to_date(self, entries: list[Entry]) -> None:
+        """Write what our tickets have given up; drop what others left."""
+        owner = self._table.owner
+        if any(entry.owner != owner for entry in entries):
             self._table.drop_dead(entries)
-        if self._gone:
-            entries[:] = [
-                entry
-                for entry in entries
-                if entry.owner != self._table.owner
-                or entry.arrival not in self._gone
-            ]
+        if not self._changed:
+            return
+        kept = []
+        for entry in entries:
+            ticket = self._changed.get(entry.arrival)
+            if ticket is not None and entry.owner == owner:
+                if ticket.released:
+                    continue
+                entry.stage = Stage.HOLDS
+                entry.staged_bytes = ticket.staged_bytes
+            kept.append(entry)
+        entries[:] = kept
 
     def _tell(self, granted: list[Entry]) -> None:
         for entry in granted:
             if entry.owner == self._table.owner:
-                self._let_in(entry)
+                ticket = self._mine.get(entry.arrival)
+                if ticket is not None:
+                    ticket.has_slot = True
+                    ticket.gate.open()
         self._table.wake({entry.owner for entry in granted})
-
-    def _let_in(self, entry: Entry) -> None:
-        ticket = self._mine.get(entry.arrival)
-        if ticket is None:
-            # Left in the same moment.
-            self._gone.add(entry.arrival)
-            return
-        ticket.has_slot = True
-        ticket.gate.open()
 
     # The watcher: a green thread for as long as anything waits.
 
@@ -239,7 +314,7 @@ class Admission:
         with self._table.waking() as wait:
             # What was said before this could be heard.
             self._look()
-            while self.waiting or self._gone:
+            while self.waiting or self._changed:
                 wait(LOOK_SECONDS)
                 self._look()
 

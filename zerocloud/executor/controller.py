@@ -7,9 +7,9 @@ HTTP status); `Task.run` is the story told to the proxy in frames:
     open layers and program → run the VM → report → send the outputs
 
 Everything that a task holds is in one ExitStack, emptied by `release` on every
-path: descriptors, staged files, the slot, the VM.  The slot is given back when
-the VM has ended, before anybody waits for the proxy's decision: a job of more
-nodes than slots publishes nothing until all of them have run.
+path: descriptors, staged files, the slot, the VM.  Slot and memory are given
+back when the VM has ended, before anybody waits for the proxy's decision: a
+job of more nodes than slots publishes nothing until all of them have run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from zerocloud.errors import (
     TaskRefused,
 )
 from zerocloud.executor import channels, transfer
-from zerocloud.executor.admission import Admission, Ticket
+from zerocloud.executor.admission import Admission, Caps, Ticket
 from zerocloud.executor.blobs import BlobStore
 from zerocloud.executor.duplex import Exchange, PeerGone
 from zerocloud.executor.images import Images, Layer, merge_env
@@ -80,9 +80,12 @@ class Node:
         self.staging = Staging(settings.state_dir, settings.reserve_bytes)
         self.admission = Admission(
             settings.state_dir / "admission",
-            settings.slots,
-            settings.memory_bytes or default_memory_bytes(),
-            settings.queue,
+            Caps(
+                slots=settings.slots,
+                memory_bytes=settings.memory_bytes or default_memory_bytes(),
+                staging_bytes=settings.staging_bytes,
+                queue=settings.queue,
+            ),
             log.warning,
         )
 
@@ -298,8 +301,8 @@ class Task:
 
     def _open_outputs(self) -> list[int]:
         outputs = []
-        for _ in self._document.outputs:
-            fd = self._node.staging.open()
+        for output in self._document.outputs:
+            fd = self._node.staging.open(output.limit_bytes)
             self._held.callback(os.close, fd)
             outputs.append(fd)
         return outputs
@@ -325,7 +328,7 @@ class Task:
         report = vm.wait(_deadline_seconds(self._document))
         vm.kill()
         self._times.ran = time.monotonic() - began
-        self._ticket.release()
+        self._ticket.settle(sum(os.fstat(fd).st_size for fd in outputs))
         self._outcome = f"{report.outcome.kind}:{report.outcome.code}"
         return self._noted(report)
 

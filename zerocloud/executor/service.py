@@ -34,6 +34,7 @@ from zerocloud import headers
 from zerocloud.config import ExecutorSettings, read_executor_settings
 from zerocloud.errors import ConfigError, ProtocolError, TaskRefused
 from zerocloud.executor import localobject
+from zerocloud.executor.admission import need_of
 from zerocloud.executor.controller import Log, Node, Task
 from zerocloud.executor.duplex import Exchange, PeerGone, Refusal, Upstream
 from zerocloud.executor.replay import ReplayGuard
@@ -118,7 +119,7 @@ class ExecutorFilter:
         accepted = Task(
             self._node,
             document,
-            self._node.admission.enter(document.limits.memory_bytes),
+            self._node.admission.enter(need_of(document)),
             _header(environ, "X-Trans-Id"),
         )
         exchange = Exchange(upstream)

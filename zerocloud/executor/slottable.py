@@ -29,15 +29,16 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 
 from zerocloud.executor.duplex import pause, readable
 
-_MAGIC = b"zcslots1"
+_MAGIC = b"zcslots2"
 # Magic, number of the change, offset, entries, checksum.
 _HEAD = struct.Struct("<8sQQII")
-# Arrival, memory, times passed, owner, whether it runs.
-_ENTRY = struct.Struct("<QQIHBx")
+# As `Entry`.
+_ENTRY = struct.Struct("<QQQIHBx")
 _OFFSETS = (4096, 4096 + (16 << 20))
 # struct flock of 64-bit Linux, padded by the compiler.
 _FLOCK = struct.Struct("@hhqqi4x")
@@ -51,15 +52,25 @@ class TableStuckError(OSError):
     """Another process holds the table and does not go on."""
 
 
+class Stage(IntEnum):
+    """What a task does, and so which of its promises count."""
+
+    WAITS = 0
+    RUNS = 1
+    # The VM has ended; its outputs are still there.
+    HOLDS = 2
+
+
 @dataclass(slots=True)
 class Entry:
-    """A task that runs or waits."""
+    """A task of the node, and what it was promised."""
 
     arrival: int
     memory_bytes: int
-    passed: int
-    owner: int
-    runs: bool
+    staged_bytes: int
+    passed: int = 0
+    owner: int = 0
+    stage: Stage = Stage.WAITS
 
 
 class SlotTable:
@@ -232,7 +243,10 @@ class SlotTable:
         fields = _ENTRY.iter_unpack(data)
         return self._remember(
             change,
-            [Entry(a, m, p, owner, bool(r)) for a, m, p, owner, r in fields],
+            [
+                Entry(arrival, memory, staged, passed, owner, _STAGES[stage])
+                for arrival, memory, staged, passed, owner, stage in fields
+            ],
             data,
         )
 
@@ -256,11 +270,15 @@ class SlotTable:
         return entries
 
 
+_STAGES = tuple(Stage)
+
+
 def _packed(entry: Entry) -> bytes:
     return _ENTRY.pack(
         entry.arrival,
         entry.memory_bytes,
+        entry.staged_bytes,
         entry.passed,
         entry.owner,
-        entry.runs,
+        entry.stage,
     )
