@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from hashlib import sha256
 
 import pytest
 
-from unittests.executor.harness import Conversation, document, run
+from unittests.executor.harness import (
+    Conversation,
+    blob_path,
+    document,
+    run,
+    source,
+    wait_until,
+)
 from unittests.fakes.tars import description, tar_of
+from zerocloud.errors import TaskRefused
+from zerocloud.executor.blobs import BlobStore
 from zerocloud.protocol import frames
 
 PROGRAM = b"fake layers env"
@@ -223,3 +233,43 @@ def test_program_is_compiled_once_for_many(node):
         assert outputs(talk) == b"x"
     artefacts = list((node.settings.cache_dir / "programs").iterdir())
     assert len(artefacts) == 1
+
+
+def test_image_that_others_would_evict_stays_while_its_task_waits(node):
+    """And one that an operator removes by hand is read nevertheless."""
+    tar = tar_of(("x", b"1"))
+    changes = {
+        "images": [image("image", "blob", tar)],
+        "inputs": [source("stdin", "stream", 5)],
+    }
+    talk = Conversation(node, document(PROGRAM, **changes))
+    assert talk.begin() == 200
+    talk.until(frames.ACCEPTED)
+    known = {sha256(blob).hexdigest(): blob for blob in (PROGRAM, tar)}
+    for stream, digest in enumerate(talk.need):
+        talk.send_stream(frames.BLOB, stream, known[digest])
+    assert wait_until(lambda: os.path.exists(blob_path(node, tar)))
+    with pytest.raises(TaskRefused, match="all of them in use"):
+        BlobStore(node.settings.cache_dir, 1, 0).make_room(0)
+    assert os.path.exists(blob_path(node, tar))
+    os.unlink(blob_path(node, tar))
+    talk.send_stream(frames.DATA, 0, b"12345")
+    assert outputs(talk) == b'["image"][]'
+    # The next task is sent it again.
+    again = run(node, PROGRAM, (b"12345",), blobs=(tar,), **changes)
+    assert len(again.need) == 1
+    assert outputs(again) == b'["image"][]'
+
+
+def test_program_removed_by_hand_while_its_task_waits_may_be_retried(node):
+    changes = {"inputs": [source("stdin", "stream", 5)]}
+    talk = Conversation(node, document(PROGRAM, **changes))
+    talk.begin()
+    talk.until(frames.ACCEPTED)
+    talk.send_stream(frames.BLOB, 0, PROGRAM)
+    assert wait_until(lambda: os.path.exists(blob_path(node, PROGRAM)))
+    os.unlink(blob_path(node, PROGRAM))
+    talk.send_stream(frames.DATA, 0, b"12345")
+    talk.finish()
+    assert (talk.error["code"], talk.error["may_retry"]) == ("internal", True)
+    assert outputs(run(node, PROGRAM, (b"12345",), **changes)) == b"[][]"

@@ -2,30 +2,41 @@
 
 `cache_dir/blobs/<2 digits>/<digest>`; `cache_dir/derived/<key>` for what was
 made of a blob (an inflated tar, a member of an image), with a key that names
-source and recipe.  A file appears by rename when it is whole and its digest
-is right, and never changes; several processes may share the folder.
+source and recipe.  A file appears by link when it is whole and its digest is
+right, and never changes; several processes may share the folder.
 
-What was used longest ago goes when the folder would pass `cache_bytes`; an
-open descriptor outlives its file, so that a running task never notices.
+What was used longest ago goes when the store would pass `cache_bytes` or the
+disk its reserve; when that is not enough, what is to be stored is refused
+(`disk_full`).  Nothing in use goes: whoever has a file of the store open holds
+a shared lock on that descriptor, the VM that it was given to as well, so that
+the end of a process, however it comes, is the end of its use.  So a task that
+holds what it was sent never has to ask for it again.
+
+Files that are being written have no name, so that a crash leaves nothing; on
+a disk that knows no nameless files they are called `.new-*`, are locked by
+their writer, and removed by whoever finds one without.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import os
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from zerocloud.errors import TaskRefused
 from zerocloud.executor.duplex import breathe, in_thread
-from zerocloud.executor.staging import check_room, write_all
+from zerocloud.executor.staging import check_room, free_bytes, write_all
 
 # How stale the time of last use on the disk may get.
 _TOUCH_SECONDS = 60.0
 _MAX_REMEMBERED = 4096
-# In the runner's folder: the key of the installation.
-_KEPT = ("key",)
+_DRAFT = ".new-"
 # How many bytes may be written between two looks at the disk's free space.
 _CHECK_BYTES = 16 * 1024 * 1024
 
@@ -37,7 +48,7 @@ class BlobStore:
         self, cache_dir: Path, cache_bytes: int, reserve_bytes: int
     ) -> None:
         self._root = cache_dir
-        self._cache_bytes = cache_bytes
+        self.cache_bytes = cache_bytes
         self._reserve_bytes = reserve_bytes
         self._touched: dict[str, float] = {}
 
@@ -50,24 +61,45 @@ class BlobStore:
         return f"{self._root}/derived/{key}"
 
     def open(self, digest: str) -> int | None:
-        """A descriptor of the blob, or None; caller closes."""
-        return self._open(self.path(digest))
+        """A descriptor of the blob, or None; caller closes.
+
+        While it is open, or a copy of it, the blob stays.
+        """
+        return self.open_path(self.path(digest))
 
     def open_derived(self, key: str) -> int | None:
         """A descriptor of the derived file, or None; caller closes."""
-        return self._open(self.derived_path(key))
+        return self.open_path(self.derived_path(key))
 
-    def open_artefact(self, path: str) -> int | None:
-        """A descriptor of a file of the runner's, or None; caller closes."""
-        return self._open(path)
-
-    def _open(self, path: str) -> int | None:
+    def open_path(self, path: str) -> int | None:
+        """A descriptor of a file of the cache, or None; caller closes."""
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
+        if not _use(fd):
+            # It is being evicted just now.
+            os.close(fd)
+            return None
         self._touch(path, fd)
         return fd
+
+    @contextmanager
+    def kept(self, path: str) -> Iterator[str]:
+        """The path of a file of the cache, which stays there meanwhile."""
+        fd = self.open_path(path)
+        if fd is None:
+            # By hand: nothing of ours removes what a task holds.
+            raise TaskRefused(
+                "internal",
+                "a file was removed from the storage node's cache",
+                status=503,
+                may_retry=True,
+            )
+        try:
+            yield path
+        finally:
+            os.close(fd)
 
     def _touch(self, path: str, fd: int) -> None:
         now = time.monotonic()
@@ -76,7 +108,9 @@ class BlobStore:
         if len(self._touched) >= _MAX_REMEMBERED:
             self._touched.clear()
         self._touched[path] = now
-        os.utime(fd)
+        # A cache that cannot be written can be read nevertheless.
+        with suppress(OSError):
+            os.utime(fd)
 
     def write(self, digest: str, limit_bytes: int) -> BlobWriter:
         """Begin to store a blob; caller ends it with `finish` or `close`."""
@@ -86,39 +120,82 @@ class BlobStore:
         """Begin to store a derived file (of a digest that is not known)."""
         return BlobWriter(self, self.derived_path(key), None, limit_bytes)
 
-    def check_room(self, wanted_bytes: int) -> None:
-        """TaskRefused `disk_full` unless the disk has the room."""
-        check_room(self._root, self._reserve_bytes, wanted_bytes)
+    def has_room(self, wanted_bytes: int) -> bool:
+        """Whether the disk has so much above its reserve."""
+        return free_bytes(self._root) - wanted_bytes >= self._reserve_bytes
 
-    def evict(self, wanted_bytes: int) -> None:
-        """Remove what was not used for longest.  Blocks; for a thread."""
+    def make_room(self, stored_bytes: int, more_bytes: int = 0) -> None:
+        """Evict until `stored_bytes` more, which are on the disk already, fit
+        into the store, and `more_bytes` onto the disk.
+
+        Blocks; for a thread.  TaskRefused `disk_full` when what is left is
+        in use, or not ours.
+        """
         files = sorted(self._files())
-        total = sum(size for _, size, _ in files) + wanted_bytes
+        total = sum(size for _, size, _ in files) + stored_bytes
+        free = free_bytes(self._root)
         for _, size, path in files:
-            if total <= self._cache_bytes:
-                return
-            Path(path).unlink(missing_ok=True)
-            total -= size
+            short = free - more_bytes < self._reserve_bytes
+            if total <= self.cache_bytes and not short:
+                break
+            if _evict(path):
+                total -= size
+                free += size
+        if total > self.cache_bytes:
+            raise TaskRefused(
+                "disk_full",
+                f"the storage node's cache would have {total} bytes, all of "
+                f"them in use; it may have {self.cache_bytes} (cache_bytes)",
+                status=507,
+                may_retry=True,
+            )
+        check_room(self._root, self._reserve_bytes, more_bytes)
 
-    def _files(self) -> list[tuple[float, int, str]]:
-        found = []
-        for kind in ("blobs", "derived", "programs"):
+    def _files(self) -> Iterator[tuple[float, int, str]]:
+        for kind in ("blobs", "derived"):
             for folder, _, names in os.walk(self._root / kind):
                 for name in names:
-                    if kind == "programs" and name in _KEPT:
-                        continue
                     path = os.path.join(folder, name)
                     try:
                         state = os.stat(path)
                     except FileNotFoundError:
-                        # Another process has just evicted or renamed it.
+                        # Another process has just evicted it.
                         continue
-                    found.append((state.st_mtime, state.st_size, path))
-        return found
+                    # Leftovers first: a draft that nobody holds is garbage.
+                    used = 0.0 if name.startswith(_DRAFT) else state.st_mtime
+                    yield used, state.st_size, path
+
+
+def _use(fd: int) -> bool:
+    """Lock a file of the store as used; False when it is being evicted."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return os.fstat(fd).st_nlink > 0
+
+
+def _evict(path: str) -> bool:
+    """Remove a file unless somebody uses it; whether it is gone."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(path)
+    except BlockingIOError:
+        return False
+    except FileNotFoundError:
+        # Another process was first.
+        return True
+    finally:
+        os.close(fd)
+    return True
 
 
 class BlobWriter:
-    """A blob that is being stored, under a name of its own until it is whole.
+    """A blob that is being stored, nameless until it is whole.
 
     `close` may always be called, and discards what was not finished.
     """
@@ -151,28 +228,56 @@ class BlobWriter:
                 status=413,
                 may_retry=False,
             )
-        if self._fd < 0:
-            self._begin()
+        if self._bytes > self._store.cache_bytes:
+            raise TaskRefused(
+                "disk_full",
+                f"a program or image has more than {self._store.cache_bytes} "
+                "bytes, which is all that the storage node's cache may have "
+                "(cache_bytes)",
+                status=507,
+                may_retry=True,
+            )
         if self._bytes > self._checked_bytes:
-            self._store.check_room(len(data) + _CHECK_BYTES)
+            ahead = len(data) + _CHECK_BYTES
+            if not self._store.has_room(ahead):
+                in_thread(self._store.make_room, 0, ahead)
             self._checked_bytes = self._bytes + _CHECK_BYTES
         self._hash.update(data)
-        write_all(self._fd, data)
+        with _said_of_the_disk():
+            if self._fd < 0:
+                self._begin()
+            write_all(self._fd, data)
 
     def _begin(self) -> None:
         folder = os.path.dirname(self._path)
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        self._fd, self._temporary = tempfile.mkstemp(
-            prefix=".new-", dir=folder
-        )
+        flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
+        try:
+            self._fd = os.open(folder, flags, 0o600)
+        except OSError as error:
+            if error.errno not in _NO_NAMELESS:
+                raise
+            self._begin_named(folder)
 
-    def finish(self) -> str:
-        """Publish under the digest, which is returned; then closed.
+    def _begin_named(self, folder: str) -> None:
+        while True:
+            fd, path = tempfile.mkstemp(prefix=_DRAFT, dir=folder)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.fstat(fd).st_nlink:
+                self._fd, self._temporary = fd, path
+                return
+            # Taken for a leftover before it was locked.
+            os.close(fd)
 
-        Raises TaskRefused when the bytes are not those of the digest.
+    def finish(self) -> int:
+        """Publish, and give a descriptor that keeps it; caller closes.
+
+        Raises TaskRefused when the bytes are not those of the digest, or
+        there is no room.
         """
         if self._fd < 0:
-            self._begin()
+            with _said_of_the_disk():
+                self._begin()
         digest = self._hash.hexdigest()
         if self._digest not in (None, digest):
             raise TaskRefused(
@@ -182,11 +287,40 @@ class BlobWriter:
                 status=400,
                 may_retry=True,
             )
-        in_thread(self._store.evict, 0)
-        os.rename(self._temporary, self._path)
-        self._temporary = ""
-        self.close()
-        return digest
+        # A draft with a name is counted already, and locked.
+        size = 0 if self._temporary else self._bytes
+        in_thread(self._store.make_room, size)
+        with _said_of_the_disk():
+            return self._publish()
+
+    def _publish(self) -> int:
+        while True:
+            own = f"/proc/self/fd/{self._fd}"
+            fd = os.open(own, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                if self._temporary:
+                    os.link(self._temporary, self._path)
+                    fcntl.flock(self._fd, fcntl.LOCK_UN)
+                    fcntl.flock(fd, fcntl.LOCK_SH)
+                else:
+                    # Used before it has its name: nobody can evict it first.
+                    fcntl.flock(fd, fcntl.LOCK_SH)
+                    # The descriptor is not used, as the path is absolute; but
+                    # without one Python would link the link.
+                    os.link(own, self._path, src_dir_fd=fd)
+            except FileExistsError:
+                # Another task was sent the same: its copy is as good.
+                os.close(fd)
+                there = self._store.open_path(self._path)
+                if there is None:
+                    # Evicted again.
+                    continue
+                fd = there
+            except BaseException:
+                os.close(fd)
+                raise
+            self.close()
+            return fd
 
     def close(self) -> None:
         """Discard what is not finished."""
@@ -196,6 +330,24 @@ class BlobWriter:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+@contextmanager
+def _said_of_the_disk() -> Iterator[None]:
+    """TaskRefused `disk_full` for what the disk does not let us write."""
+    try:
+        yield
+    except OSError as error:
+        raise TaskRefused(
+            "disk_full",
+            f"the storage node's cache cannot be written: {error.strerror}",
+            status=507,
+            may_retry=True,
+        ) from error
+
+
+# The kernel's answers when a disk, or it, knows no O_TMPFILE.
+_NO_NAMELESS = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOTDIR)
 
 
 def copy_part(fd: int, offset: int, size: int, writer: BlobWriter) -> None:

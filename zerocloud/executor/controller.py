@@ -45,7 +45,7 @@ from zerocloud.protocol.manifest import (
 )
 from zerocloud.protocol.report import ExecutorNotes, Report
 from zerocloud.protocol.strict import to_json
-from zerocloud.protocol.task import TaskDocument, TaskImage
+from zerocloud.protocol.task import TaskDocument
 from zerocloud.sandbox import Sandbox
 
 # The runner keeps the wall limit itself; this is for when it does not.  Then
@@ -196,7 +196,7 @@ class Task:
         program, blobs, need = self._look_around()
         exchange.send(frames.ACCEPTED, 0, to_json({"need": need}))
         if need:
-            self._receive_blobs(exchange, need)
+            blobs |= self._receive_blobs(exchange, need)
         inputs = self._receive_inputs(exchange)
         exchange.no_more_data()
         layers = self._open_layers(blobs)
@@ -240,15 +240,20 @@ class Task:
         need = [d for d in dict.fromkeys(digests) if d not in here]
         return program, here, need
 
-    def _receive_blobs(self, exchange: Exchange, need: list[str]) -> None:
-        node = self._node
+    def _receive_blobs(
+        self, exchange: Exchange, need: list[str]
+    ) -> dict[str, int]:
+        """What was missing, held open: from here on nothing can evict it."""
+        node, received = self._node, {}
         for stream, digest in enumerate(need):
             writer = node.blobs.write(digest, node.settings.blob_bytes)
-            transfer.receive_blob(
+            fd = transfer.receive_blob(
                 exchange, stream, writer, node.settings.idle_timeout
             )
+            received[digest] = self._keep(fd)
         # Other tasks for this node wait for the word that the blobs are here.
         exchange.send(frames.HEARTBEAT)
+        return received
 
     def _receive_inputs(self, exchange: Exchange) -> list[int]:
         """Descriptors of the inputs, each with an offset of its own."""
@@ -282,8 +287,10 @@ class Task:
     def _open_layers(self, blobs: dict[str, int]) -> list[Layer]:
         layers = []
         for image in self._document.images:
-            fd = blobs.get(image.sha256) if image.kind == "blob" else None
-            raw = self._open_image(image) if fd is None else _reopen(fd)
+            if image.kind == "blob":
+                raw = _reopen(blobs[image.sha256])
+            else:
+                raw = self._node.images.open_system(image)
             layer = self._node.images.open_layer(image, raw)
             self._keep(layer.fd)
             layers.append(layer)
@@ -357,17 +364,6 @@ class Task:
         """Hold a descriptor until the VM has ended."""
         self._vm_files.callback(os.close, fd)
         return fd
-
-    def _open_image(self, image: TaskImage) -> int:
-        raw = self._node.images.open_raw(image)
-        if raw is None:
-            raise TaskRefused(
-                "internal",
-                f"image {image.device} was evicted before it was used",
-                status=503,
-                may_retry=True,
-            )
-        return raw
 
     def _noted(self, report: Report) -> Report:
         inputs, times = self._document.inputs, self._times

@@ -98,12 +98,19 @@ class Images:
                 f"{image.sha256}",
             )
 
-    def open_raw(self, image: TaskImage) -> int | None:
-        """A descriptor of the image as it came, None for a missing blob."""
-        if image.kind == "system":
-            flags = os.O_RDONLY | os.O_CLOEXEC
+    def open_system(self, image: TaskImage) -> int:
+        """A descriptor of a system image that `check` has passed.
+
+        TaskRefused when it went away, or was replaced, since then.
+        """
+        self._check_system(image)
+        flags = os.O_RDONLY | os.O_CLOEXEC
+        try:
             return os.open(self._system[image.device], flags)
-        return self._blobs.open(image.sha256)
+        except OSError:
+            raise _unknown(
+                image, "cannot be read on this storage node"
+            ) from None
 
     def open_layer(self, image: TaskImage, raw: int) -> Layer:
         """The image as a tar; `raw` is taken over, and closed on errors.
@@ -147,18 +154,9 @@ class Images:
             for data in tarscan.inflate(raw, image.device):
                 writer.write(data)
                 breathe()
-            writer.finish()
+            return writer.finish()
         finally:
             writer.close()
-        fd = self._blobs.open_derived(key)
-        if fd is None:
-            raise TaskRefused(
-                "disk_full",
-                f"image {image.device} does not fit into the cache",
-                status=507,
-                may_retry=True,
-            )
-        return fd
 
 
 def _unknown(image: TaskImage, why: str) -> TaskRefused:

@@ -5,15 +5,16 @@ once per process (the runner's own cache makes that once per installation);
 what is remembered is where the artefact is.  A member is copied out of its
 image into a derived file first, by image and name.
 
-An artefact may be evicted at any time: opening it is the only proof that it is
-there, and a task holds it open from then on.
+An artefact may be evicted until it is open: opening it is the only proof that
+it is there, and a task holds it open from then on, which keeps it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,6 +26,9 @@ from zerocloud.executor.images import Layer
 from zerocloud.executor.once import OnceMap
 from zerocloud.protocol.task import TaskProgram
 from zerocloud.sandbox import Artefact, Sandbox
+
+# How often an artefact may be evicted between its making and its opening.
+OPENINGS = 4
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,11 @@ class Programs:
 
     def open_blob(self, program: TaskProgram, sha256: str) -> OpenProgram:
         """The program of a blob that is in the store, compiled if need be."""
-        path = self._blobs.path(sha256)
-        return self._compiled(sha256, program.name, lambda: path)
+        return self._compiled(
+            sha256,
+            program.name,
+            partial(self._blobs.kept, self._blobs.path(sha256)),
+        )
 
     def open_member(
         self, program: TaskProgram, layers: list[Layer]
@@ -86,16 +93,20 @@ class Programs:
         raise _not_found(member, searched)
 
     def _compiled(
-        self, key: str, name: str, source: Callable[[], str]
+        self,
+        key: str,
+        name: str,
+        source: Callable[[], AbstractContextManager[str]],
     ) -> OpenProgram:
-        """The artefact of that key; `source()` gives the module's path."""
+        """The artefact of that key; `source()` holds the module's path."""
         seconds = 0.0
 
         def compile_now() -> Artefact:
-            return self._sandbox.compile(source(), name)
+            with source() as path:
+                return self._sandbox.compile(path, name)
 
         known = self._artefacts.peek(key) is not None
-        for _ in range(2):
+        for _ in range(OPENINGS):
             artefact = self._artefacts.get(key, compile_now)
             if not known and not artefact.cached:
                 seconds = artefact.seconds
@@ -112,7 +123,7 @@ class Programs:
     def _open(
         self, key: str, artefact: Artefact, seconds: float
     ) -> OpenProgram | None:
-        fd = self._blobs.open_artefact(artefact.path)
+        fd = self._blobs.open_path(artefact.path)
         if fd is None:
             self._artefacts.forget(key)
             return None
@@ -126,21 +137,32 @@ class Programs:
         label = hashlib.sha256(tarscan.normal(member).encode()).hexdigest()
         return f"{layer.image.sha256}-{label[:32]}"
 
-    def _copied(self, layer: Layer, member: str, key: str) -> str:
-        """The path of the member's file, copied out unless it is there."""
-        path = self._blobs.derived_path(key)
+    @contextmanager
+    def _copied(self, layer: Layer, member: str, key: str) -> Iterator[str]:
+        """The path of the member's file, copied out unless it is there.
+
+        It stays there meanwhile.
+        """
+        fd = self._blobs.open_derived(key)
+        if fd is None:
+            fd = self._copy(layer, member, key)
+        try:
+            yield self._blobs.derived_path(key)
+        finally:
+            os.close(fd)
+
+    def _copy(self, layer: Layer, member: str, key: str) -> int:
         place = self._members.get(
             (layer.image.sha256, member), lambda: _place(layer, member)
         )
-        if place is None or os.path.exists(path):
-            return path
+        if place is None:
+            raise _not_found(member, [layer])
         writer = self._blobs.write_derived(key, self._limit_bytes)
         try:
             copy_part(layer.fd, place.offset, place.size, writer)
-            writer.finish()
+            return writer.finish()
         finally:
             writer.close()
-        return path
 
 
 def _place(layer: Layer, member: str) -> tarscan.Place | None:

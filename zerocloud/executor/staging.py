@@ -16,10 +16,20 @@ from pathlib import Path
 from zerocloud.errors import TaskRefused
 
 
+def free_bytes(folder: Path) -> int:
+    """What the disk of a folder, or of where it will be, has free."""
+    while True:
+        try:
+            state = os.statvfs(folder)
+        except FileNotFoundError:
+            folder = folder.parent
+            continue
+        return state.f_bavail * state.f_frsize
+
+
 def check_room(folder: Path, reserve_bytes: int, wanted_bytes: int) -> None:
     """TaskRefused `disk_full` unless so much fits above the reserve."""
-    state = os.statvfs(folder)
-    free = state.f_bavail * state.f_frsize
+    free = free_bytes(folder)
     if free - wanted_bytes < reserve_bytes:
         raise TaskRefused(
             "disk_full",

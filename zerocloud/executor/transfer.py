@@ -36,8 +36,11 @@ class StagedOutput:
 
 def receive_blob(
     exchange: Exchange, stream: int, writer: BlobWriter, idle_seconds: float
-) -> None:
-    """Take one blob in, and publish it; the writer is closed in any case."""
+) -> int:
+    """Take one blob in, and publish it; the writer is closed in any case.
+
+    The descriptor keeps it in the store, and is the caller's.
+    """
     received = 0
     try:
         while True:
@@ -47,7 +50,7 @@ def receive_blob(
             writer.write(frame.payload)
             received += len(frame.payload)
             breathe()
-        writer.finish()
+        return writer.finish()
     finally:
         writer.close()
 
