@@ -205,6 +205,21 @@ def test_compile_of_something_else_names_the_program_not_the_file(bench):
     )
 
 
+def test_compile_without_room_for_the_artefact_may_be_tried_elsewhere(
+    bench, tmp_path
+):
+    narrow = settings(tmp_path, artefact_bytes="1048576")
+    bench.sandbox = Sandbox(narrow, bench.logged.append)
+    with pytest.raises(TaskRefused) as caught:
+        bench.sandbox.compile(bench.module("fake large"), "p")
+    assert (caught.value.code, caught.value.status) == ("disk_full", 507)
+    assert caught.value.may_retry
+    assert caught.value.message == (
+        "program p cannot be kept: at most 1048576 bytes (artefact_bytes, "
+        "reserve_bytes)"
+    )
+
+
 def test_compile_with_a_fault_of_the_compiler_tells_no_path(bench):
     path = bench.module("fake compilerbug")
     with pytest.raises(ClusterError, match="could not compile") as caught:

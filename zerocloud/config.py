@@ -147,6 +147,7 @@ class ExecutorSettings:
     blob_bytes: int
     input_bytes: int
     cache_bytes: int
+    artefact_bytes: int
     reserve_bytes: int
     compile_seconds: float
     compile_memory_bytes: int
@@ -291,6 +292,7 @@ def _executor_settings(reader: _Reader) -> ExecutorSettings:
         blob_bytes=reader.whole("max_blob_bytes", 1 * GIB, 1024, MAX_BYTES),
         input_bytes=reader.whole("max_input_bytes", 5 * GIB, 0, MAX_BYTES),
         cache_bytes=reader.whole("cache_bytes", 10 * GIB, MIB, MAX_BYTES),
+        artefact_bytes=reader.whole("artefact_bytes", 2 * GIB, MIB, MAX_BYTES),
         reserve_bytes=reader.whole("reserve_bytes", 1 * GIB, 0, MAX_BYTES),
         compile_seconds=reader.seconds("compile_seconds", 120, 1, 3600),
         compile_memory_bytes=reader.whole(

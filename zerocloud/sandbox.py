@@ -343,6 +343,10 @@ class Sandbox:
             "compile",
             "--cache",
             str(self._cache),
+            "--cache-bytes",
+            str(settings.artefact_bytes),
+            "--reserve-bytes",
+            str(settings.reserve_bytes),
             "--memory-bytes",
             str(settings.compile_memory_bytes),
             "--seconds",
@@ -367,6 +371,14 @@ class Sandbox:
             raise self._compile_failed(name, f"status {status}")
         code, message = _parse_error(output)
         message = message.replace(program_path, name)
+        if code == "no_room":
+            raise TaskRefused(
+                "disk_full",
+                f"program {name} cannot be kept: {message} (artefact_bytes, "
+                "reserve_bytes)",
+                status=507,
+                may_retry=True,
+            )
         raise TaskRefused(
             "program_invalid",
             f"program {name} cannot run here: {message} ({code})",

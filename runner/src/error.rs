@@ -40,6 +40,8 @@ pub enum Code {
     TooLarge,
     /// Compiling took more time or memory than allowed.
     CompileLimit,
+    /// The cache is full of what is in use, or its disk is short.
+    NoRoom,
     /// `zvm run`: no such program, file or layer.
     NotFound,
     /// The command line is wrong.
@@ -60,6 +62,7 @@ impl Code {
             Code::NoStart => "no_start",
             Code::TooLarge => "too_large",
             Code::CompileLimit => "compile_limit",
+            Code::NoRoom => "no_room",
             Code::NotFound => "not_found",
             Code::Usage => "usage",
         }
@@ -70,7 +73,7 @@ impl Code {
         Self::ALL.into_iter().find(|code| code.name() == name)
     }
 
-    const ALL: [Code; 13] = [
+    const ALL: [Code; 14] = [
         Code::BadManifest,
         Code::UnknownVersion,
         Code::BadChannel,
@@ -82,6 +85,7 @@ impl Code {
         Code::NoStart,
         Code::TooLarge,
         Code::CompileLimit,
+        Code::NoRoom,
         Code::NotFound,
         Code::Usage,
     ];

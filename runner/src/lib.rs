@@ -25,3 +25,4 @@ pub mod receipt;
 pub mod report;
 pub mod session;
 pub mod sys;
+pub mod weights;

@@ -6,6 +6,8 @@ mod support;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use support::{Ended, folder, guest, zvm};
 
@@ -193,6 +195,32 @@ fn compiling_is_bounded_in_time_and_memory() {
     // And afterwards the cache is as if nothing had been tried.
     let ended = zvm(&["compile", "--cache", cache, hello], b"");
     assert_eq!(ended.json()["cached"], false);
+}
+
+#[test]
+fn the_compiler_yields_to_storage() {
+    // It waits for its module; by then its weights are set.
+    let mut child = Command::new(env!("CARGO_BIN_EXE_zvm-compile"))
+        .args(["1000000000", "30"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let read = |file: &str| {
+        std::fs::read_to_string(format!("/proc/{}/{file}", child.id())).unwrap()
+    };
+    // The nineteenth field, counted from behind the name.
+    let nice = || read("stat").rsplit_once(") ").unwrap().1.to_owned();
+    let nice = || nice().split(' ').nth(16).unwrap().to_owned();
+    let started = Instant::now();
+    while nice() != "5" {
+        assert!(started.elapsed().as_secs() < 20, "nice is {}", nice());
+        std::thread::yield_now();
+    }
+    assert_eq!(read("oom_score_adj"), "1000\n");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

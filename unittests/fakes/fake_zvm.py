@@ -6,7 +6,8 @@ A program is `fake WORDS…`, compiled by copying it; each word is a step:
 `sleep:SECONDS`, `exit:N`, `trap`, `crash`, `hang`, `garbage`, `log:TEXT`,
 `long:N` bytes of stderr, `badlayer`, `env` and `args` print what was given,
 `fork` leaves a child, `term:TEXT` says so when it is told to end.
-Compiling `fake slow…` takes half a second; anything else is not wasm.
+Compiling `fake slow…` takes half a second, `fake large…` finds no room;
+anything else is not wasm.
 """
 
 import hashlib
@@ -24,6 +25,8 @@ def compile_program(words):
         data = file.read()
     if not data.startswith(b"fake "):
         refuse("not_wasm", f"{path} does not begin with the magic number")
+    if data.startswith(b"fake large"):
+        refuse("no_room", f"at most {options['--cache-bytes']} bytes")
     if data.startswith(b"fake slow"):
         time.sleep(0.5)
     if data.startswith(b"fake compilerbug"):

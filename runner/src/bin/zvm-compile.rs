@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use zvm::compile::compiler;
 use zvm::error::{Code, Error};
 use zvm::exit;
+use zvm::weights;
 
 fn main() -> ExitCode {
     match run() {
@@ -32,6 +33,7 @@ fn run() -> Result<(), Error> {
     };
     let memory_bytes: u64 = memory_bytes.parse().map_err(|_| usage())?;
     let seconds: f64 = seconds.parse().map_err(|_| usage())?;
+    weights::yield_to_storage();
     compiler::compile(memory_bytes, seconds)
 }
 

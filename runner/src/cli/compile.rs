@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::compile::{self, Compiled, Settings};
+use crate::compile::{self, Caps, Compiled, Settings};
 use crate::error::Error;
 
 use super::args::{Words, unknown, usage};
@@ -24,6 +24,7 @@ fn run(words: Vec<OsString>) -> Result<Compiled, Error> {
     let mut settings = Settings {
         cache: PathBuf::new(),
         key_file: None,
+        caps: Caps::default(),
         memory_bytes: compile::DEFAULT_MEMORY_BYTES,
         seconds: compile::DEFAULT_SECONDS,
         compiler: compile::compiler_beside_us()?,
@@ -32,6 +33,8 @@ fn run(words: Vec<OsString>) -> Result<Compiled, Error> {
         match option.as_str() {
             "--cache" => cache = Some(PathBuf::from(words.value(&option)?)),
             "--key-file" => settings.key_file = Some(words.value(&option)?.into()),
+            "--cache-bytes" => settings.caps.cache_bytes = words.size(&option)?,
+            "--reserve-bytes" => settings.caps.reserve_bytes = words.size(&option)?,
             "--memory-bytes" => settings.memory_bytes = words.size(&option)?,
             "--seconds" => settings.seconds = words.seconds(&option)?,
             "--compiler" => {

@@ -105,6 +105,7 @@ fn settings(module: &[u8]) -> Result<Settings, Error> {
     Ok(Settings {
         cache,
         key_file: None,
+        caps: compile::Caps::default(),
         memory_bytes: compile::DEFAULT_MEMORY_BYTES,
         seconds: compile::DEFAULT_SECONDS,
         compiler: compile::compiler_beside_us()?,

@@ -4,7 +4,8 @@
 //! a MAC under the installation's key: keyed BLAKE3 over its name and its bytes
 //! (the name binds it to module, engine and settings, so that artefacts cannot be
 //! exchanged). One whose MAC is wrong is deleted. Files appear by rename and are
-//! never altered in place, because running VMs have them mapped.
+//! never altered in place, because running VMs have them mapped. What is kept, and
+//! for how long, is decided in `room`.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Write};
@@ -12,9 +13,11 @@ use std::os::unix::fs::{
     DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt,
 };
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::FlockOperation;
 
+use super::room::{Caps, make_room};
 use crate::artefact;
 use crate::engine;
 use crate::error::Error;
@@ -23,8 +26,12 @@ use crate::manifest::{hex, parse_digest};
 const KEY_BYTES: usize = 32;
 const NAME_CONTEXT: &str = "zerocloud 2026-11 name of an artefact, version 1";
 
+/// How stale the time of last use on the disk may get.
+const TOUCH_SECONDS: u64 = 60;
+
 pub struct Cache {
     folder: PathBuf,
+    caps: Caps,
     key: [u8; KEY_BYTES],
 }
 
@@ -58,7 +65,11 @@ fn failed<'a>(
 
 impl Cache {
     /// Opens the cache in `folder`, making folder and key at the first use.
-    pub fn open(folder: &Path, key_file: Option<&Path>) -> Result<Self, Error> {
+    pub fn open(
+        folder: &Path,
+        key_file: Option<&Path>,
+        caps: Caps,
+    ) -> Result<Self, Error> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(failed("make", folder))?;
         let folder = folder.canonicalize().map_err(failed("find", folder))?;
@@ -75,7 +86,7 @@ impl Cache {
         }
         let key_file = key_file.map_or_else(|| folder.join("key"), Path::to_owned);
         let key = load_or_make_key(&key_file)?;
-        Ok(Cache { folder, key })
+        Ok(Cache { folder, caps, key })
     }
 
     /// Path of the artefact `name` if it is there and its MAC is right.
@@ -94,6 +105,7 @@ impl Cache {
         let actual = self.mac(name, &file).map_err(failed("read", &path))?;
         // blake3::Hash compares in constant time.
         if expected.is_some_and(|expected| expected == actual) {
+            touch(&file);
             return Ok(Some(path));
         }
         eprintln!("event=artefact_mac_wrong artefact={name} action=compile_again");
@@ -106,12 +118,18 @@ impl Cache {
         let path = self.path(name, "lock");
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(&path).map_err(failed("open", &path))?;
-        rustix::io::retry_on_intr(|| {
-            rustix::fs::flock(&file, FlockOperation::LockExclusive)
-        })
-        .map_err(|errno| Error::failure("lock the cache", errno))?;
-        Ok(file)
+        loop {
+            let file = options.open(&path).map_err(failed("open", &path))?;
+            rustix::io::retry_on_intr(|| {
+                rustix::fs::flock(&file, FlockOperation::LockExclusive)
+            })
+            .map_err(|errno| Error::failure("lock the cache", errno))?;
+            // Swept before it was locked, it would be a lock of nothing.
+            let ours = file.metadata().map_err(failed("stat", &path))?.ino();
+            if path.metadata().is_ok_and(|there| there.ino() == ours) {
+                return Ok(file);
+            }
+        }
     }
 
     /// A new file for the compiler to write to. Call with the lock held.
@@ -128,7 +146,7 @@ impl Cache {
         Ok(Draft { file, path })
     }
 
-    /// Gives `draft` its trailer, its MAC and its name.
+    /// Gives `draft` its trailer, its MAC and its name, once there is room.
     pub fn publish(
         &self,
         draft: Draft,
@@ -136,6 +154,8 @@ impl Cache {
         module_sha256: &[u8; 32],
     ) -> Result<PathBuf, Error> {
         let path = self.path(name, "cwasm");
+        let bytes = draft.file.metadata().map_err(failed("stat", &path))?.len();
+        make_room(&self.folder, self.caps, bytes)?;
         let write = || -> std::io::Result<()> {
             let end = draft.file.metadata()?.len();
             draft
@@ -181,6 +201,20 @@ impl Cache {
             hasher.update(block.get(..count).unwrap_or_default());
             offset += count as u64;
         }
+    }
+}
+
+/// Notes on the disk that the artefact was used now.
+fn touch(file: &File) {
+    let now = SystemTime::now();
+    let stale = file.metadata().and_then(|state| state.modified());
+    let stale = stale.is_ok_and(|used| {
+        now.duration_since(used)
+            .is_ok_and(|age| age.as_secs() >= TOUCH_SECONDS)
+    });
+    if stale {
+        // A cache that cannot be written can be read nevertheless.
+        let _ = file.set_modified(now);
     }
 }
 

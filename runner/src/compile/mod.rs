@@ -14,6 +14,7 @@ mod child;
 #[cfg(feature = "compiler")]
 pub mod compiler;
 pub mod policy;
+mod room;
 
 use std::fs::File;
 use std::io::Read;
@@ -28,6 +29,7 @@ use crate::manifest::hex;
 use crate::report;
 
 use cache::Cache;
+pub use room::Caps;
 
 /// Largest module, in bytes.
 pub const MAX_MODULE_BYTES: u64 = 256 << 20;
@@ -42,6 +44,7 @@ pub const DEFAULT_SECONDS: f64 = 120.0;
 pub struct Settings {
     pub cache: PathBuf,
     pub key_file: Option<PathBuf>,
+    pub caps: Caps,
     pub memory_bytes: u64,
     pub seconds: f64,
     pub compiler: PathBuf,
@@ -89,7 +92,8 @@ pub fn compile(module: &[u8], settings: &Settings) -> Result<Compiled, Error> {
     let started = Instant::now();
     check_head(module)?;
     let digest: [u8; 32] = Sha256::digest(module).into();
-    let cache = Cache::open(&settings.cache, settings.key_file.as_deref())?;
+    let cache =
+        Cache::open(&settings.cache, settings.key_file.as_deref(), settings.caps)?;
     let name = cache::name_of(&digest);
     let answer = |artefact: PathBuf, cached: bool| Compiled {
         artefact,

@@ -22,14 +22,13 @@ use crate::ledger::Ledger;
 use crate::manifest::Manifest;
 use crate::outcome::Outcome;
 use crate::sys;
+use crate::weights;
 
 use super::verdict::Verdict;
 use super::{Session, Setting};
 
 /// Native stack for host functions, on top of the guest's budget.
 const HOST_STACK_BYTES: u64 = 1 << 20;
-const OOM_SCORE: &[u8] = b"1000";
-const NICE: i32 = 5;
 
 /// Runs the VM and ends the process. `parent` is the session's other process.
 pub fn main(session: Session, ledger: &Ledger, parent: Pid) -> ! {
@@ -51,7 +50,9 @@ fn live(session: Session, ledger: &Ledger, parent: Pid) -> Result<Outcome, Error
     die_with(parent)?;
     let session = close_all_but(session)?;
     set_limits(&session)?;
-    set_weights(session.setting);
+    if session.setting == Setting::Node {
+        weights::yield_to_storage();
+    }
     rustix::thread::set_no_new_privs(true).map_err(failed("no_new_privs"))?;
 
     let Session {
@@ -152,18 +153,6 @@ fn set_limit(resource: Resource, current: u64, maximum: u64) -> Result<(), Error
         maximum: Some(maximum),
     };
     rustix::process::setrlimit(resource, limit).map_err(failed("setrlimit"))
-}
-
-/// Makes the VM yield to storage: first to go when memory is short, last to get
-/// the processor and the disk. Best effort: a container may forbid any of it, and
-/// none of it is a boundary.
-fn set_weights(setting: Setting) {
-    if setting == Setting::Shell {
-        return;
-    }
-    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
-    let _ = rustix::process::nice(NICE);
-    let _ = sys::lower_io_weight();
 }
 
 fn open_channels(
