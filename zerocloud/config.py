@@ -143,6 +143,8 @@ class ExecutorSettings:
     memory_bytes: int
     staging_bytes: int
     local_reads: bool
+    verify_local_reads: bool
+    verified_seconds: float
     caps: Limits
     blob_bytes: int
     input_bytes: int
@@ -288,6 +290,10 @@ def _executor_settings(reader: _Reader) -> ExecutorSettings:
         memory_bytes=reader.whole("memory_bytes", 0, 0, MAX_BYTES),
         staging_bytes=reader.whole("staging_bytes", 256 * GIB, MIB, MAX_BYTES),
         local_reads=reader.flag("local_reads", default=True),
+        verify_local_reads=reader.flag("verify_local_reads", default=True),
+        verified_seconds=reader.seconds(
+            "verified_seconds", 86400, 0, 366 * 86400
+        ),
         caps=_limits(reader, "max_", JobCaps().caps),
         blob_bytes=reader.whole("max_blob_bytes", 1 * GIB, 1024, MAX_BYTES),
         input_bytes=reader.whole("max_input_bytes", 5 * GIB, 0, MAX_BYTES),

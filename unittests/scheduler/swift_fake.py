@@ -60,6 +60,7 @@ class FakeSwift:
         self.log: list[str] = []
         self.refuse_put: dict[str, int] = {}
         self.break_reads = 0
+        self.damage: dict[str, int] = {}
 
     def container(
         self, name: str, account: str = ACCOUNT, **options: Any
@@ -124,8 +125,13 @@ class FakePipeline:
             204, found.policy_index, found.readers, found.writers
         )
 
-    def head(self, path: ObjectPath) -> Reply:
-        return self._object("HEAD", path, None)
+    def head(
+        self, path: ObjectPath, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        return self._object("HEAD", path, headers)
+
+    def manifest(self, path: ObjectPath) -> Reply:
+        return self._object("GET", path, None)
 
     def get(
         self, path: ObjectPath, headers: Mapping[str, str] | None = None
@@ -135,7 +141,8 @@ class FakePipeline:
     def _object(
         self, method: str, path: ObjectPath, headers: Mapping[str, str] | None
     ) -> Reply:
-        self._swift.log.append(f"{method} {path}")
+        newest = " newest" if (headers or {}).get("X-Newest") else ""
+        self._swift.log.append(f"{method} {path}{newest}")
         info = self.container(path.account, path.container)
         if self.denied(method, path.quoted, info.read_acl):
             return Reply(403, {}, iter(()))
@@ -157,6 +164,9 @@ class FakePipeline:
         if self._swift.break_reads > 0 and not in_bin:
             self._swift.break_reads -= 1
             return Reply(200, table, _broken(found.data))
+        if self._swift.damage.get(path.object, 0) > 0:
+            self._swift.damage[path.object] -= 1
+            return Reply(200, table, _pieces(found.data[:-1] + b"?"))
         return Reply(200, table, _pieces(found.data))
 
     def put(
@@ -231,8 +241,10 @@ def _page(
         row
         for row in rows
         if row["name"].startswith(query["prefix"])
-        and row["name"] > query["marker"]
+        and row["name"] > query.get("marker", "")
     ]
+    if query.get("reverse"):
+        wanted.reverse()
     return wanted[: query["limit"]]
 
 

@@ -112,6 +112,68 @@ def test_renewal_keeps_a_pin_that_is_right() -> None:
     assert inputs.version(PATH) is before
 
 
+def test_renewal_asks_all_servers_and_so_do_later_reads() -> None:
+    swift = FakeSwift()
+    swift.put("in/a", b"hello")
+    inputs = make(swift)
+    listed(inputs, "1700000000.00000")
+
+    inputs.renew(PATH)
+    list(inputs.stream(PATH))
+
+    asked = [line for line in swift.log if line.startswith(("HEAD", "GET"))]
+    assert asked == [f"HEAD {PATH} newest", f"GET {PATH} newest"]
+
+
+def test_renewal_that_finds_only_an_older_version_is_ours() -> None:
+    swift = FakeSwift()
+    swift.put(
+        "in/a",
+        b"older",
+        timestamp="1700000001.00000",
+        headers={"X-Timestamp": "1700000001.00000"},
+    )
+    inputs = make(swift)
+    listed(inputs, "1700000005.00000")
+
+    with pytest.raises(ClusterError, match="have 1700000001") as caught:
+        inputs.renew(PATH)
+
+    assert caught.value.code == "input_failed"
+
+
+def test_listing_that_names_the_time_of_a_metadata_change_is_explained() -> (
+    None
+):
+    swift = FakeSwift()
+    swift.put(
+        "in/a",
+        b"older",
+        timestamp="1700000001.00000",
+        headers={"X-Timestamp": "1700000005.00000"},
+    )
+    inputs = make(swift)
+    listed(inputs, "1700000005.00000")
+
+    inputs.renew(PATH)
+
+    assert inputs.version(PATH).timestamp == "1700000001.00000"
+
+
+def test_dynamic_large_object_with_other_segments_is_another_version() -> None:
+    swift = FakeSwift()
+    link = {"X-Object-Manifest": "in/parts/", "Etag": "one"}
+    swift.put("in/a", b"hello", headers=link)
+    inputs = make(swift)
+    inputs.resolve([PATH])
+    swift.touch(PATH, headers={**link, "Etag": "two"})
+
+    with pytest.raises(VersionChanged):
+        next(inputs.stream(PATH))
+    with pytest.raises(JobError, match="00 one and is"):
+        inputs.renew(PATH)
+
+
 def test_stream_of_another_version_is_noticed_before_its_bytes() -> None:
     swift = FakeSwift()
     swift.put("in/a", b"other", timestamp="1700000005.00000")
@@ -139,8 +201,8 @@ def test_stream_that_is_not_as_long_as_announced_is_an_error(
 
 def test_unreadable_object_is_ours() -> None:
     class Down(FakePipeline):
-        def head(self, path: ObjectPath) -> Any:
-            reply = super().head(path)
+        def head(self, path: ObjectPath, headers: Any = None) -> Any:
+            reply = super().head(path, headers)
             reply.status = 503
             return reply
 

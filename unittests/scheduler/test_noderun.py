@@ -222,6 +222,86 @@ def test_unknown_refusal_is_ours(cluster: Cluster) -> None:
     assert caught.value.code == "internal"
 
 
+DAMAGED = {
+    "error": {
+        "code": "object_damaged",
+        "message": "the object's file here is not what was stored",
+        "may_retry": True,
+    }
+}
+
+
+def test_damaged_replica_is_passed_over_for_the_next(cluster: Cluster) -> None:
+    path = one_object(cluster)
+    *broken, spare = [t.ip for t in cluster.nodes.primaries(0, path)]
+    for ip in broken:
+        cluster.nodes.mood(ip, "fail", detail=DAMAGED)
+
+    done = cluster.run(job(), report=True)
+
+    assert cluster.nodes.ran[-1].server == spare
+    assert done.report["nodes"][0]["attempts"] <= 3
+    assert done.report["nodes"][0]["io"][0]["source"] == "local"
+
+
+@pytest.mark.parametrize("kind", ["fail", "lost object"])
+def test_useless_replicas_are_no_failures_of_the_task(
+    cluster: Cluster, kind: str
+) -> None:
+    """Streaming is tried after all of them, however few tries there are."""
+    path = one_object(cluster)
+    cluster.options["task_attempts"] = "1"
+    for target in cluster.nodes.primaries(0, path):
+        cluster.nodes.mood(target.ip, kind, times=1, detail=DAMAGED)
+
+    done = cluster.run(job(), report=True)
+
+    [node] = done.report["nodes"]
+    assert (node["attempts"], node["io"][0]["source"]) == (4, "stream")
+    lines = [line for line in cluster.log.lines if "failed=replica" in line]
+    assert len(lines) == 3
+
+
+def test_object_that_rot_has_taken_is_not_called_changed(
+    cluster: Cluster,
+) -> None:
+    path = one_object(cluster)
+    primaries = cluster.nodes.primaries(0, path)
+    for target in primaries:
+        cluster.nodes.mood(target.ip, "fail", detail=DAMAGED)
+    connect = cluster.nodes.connect
+    tries = iter(range(99))
+
+    def quarantine(ip: str, port: int, timeout: float) -> Any:
+        if next(tries) == len(primaries):
+            del cluster.swift.containers["AUTH_a", "in"].objects["a"]
+        return connect(ip, port, timeout)
+
+    cluster.service.connect = quarantine
+
+    with pytest.raises(ClusterError, match="damaged on every") as caught:
+        cluster.run(job())
+
+    assert (caught.value.code, caught.value.where) == ("input_failed", "n")
+    assert "swift://AUTH_a/in/a" in caught.value.message
+
+
+def test_streamed_bytes_that_are_damaged_are_fetched_again(
+    cluster: Cluster,
+) -> None:
+    path = one_object(cluster)
+    cluster.options["local_reads"] = "false"
+    cluster.swift.damage[path.object] = 2
+
+    done = cluster.run(job(), report=True)
+
+    assert done.report["nodes"][0]["attempts"] == 3
+    assert cluster.nodes.ran[-1].inputs == {"stdin": b"hello"}
+    settle()
+    # No VM has seen them.
+    assert cluster.ended()[:2] == ["proxy gave up", "proxy gave up"]
+
+
 def test_listing_that_lags_is_mended_by_one_head(cluster: Cluster) -> None:
     path = one_object(cluster)
     cluster.swift.touch(
@@ -261,7 +341,7 @@ def test_object_that_changed_after_its_head_is_a_conflict(
     connect = cluster.nodes.connect
 
     def overwrite(ip: str, port: int, timeout: float) -> Any:
-        cluster.swift.touch(path, data=b"other", timestamp="1700000001.00000")
+        cluster.swift.touch(path, data=b"other", timestamp="9999999999.00000")
         return connect(ip, port, timeout)
 
     cluster.service.connect = overwrite
@@ -278,7 +358,7 @@ def test_streamed_object_that_changed_is_a_conflict(cluster: Cluster) -> None:
     connect = cluster.nodes.connect
 
     def overwrite(ip: str, port: int, timeout: float) -> Any:
-        cluster.swift.touch(path, data=b"other", timestamp="1700000001.00000")
+        cluster.swift.touch(path, data=b"other", timestamp="9999999999.00000")
         return connect(ip, port, timeout)
 
     cluster.service.connect = overwrite

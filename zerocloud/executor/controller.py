@@ -4,7 +4,8 @@ The service checks a request and makes a `Task` (until then every refusal is an
 HTTP status); `Task.run` is the story told to the proxy in frames:
 
     wait for a slot → say which blobs are missing → receive blobs, inputs →
-    open layers and program → run the VM → report → send the outputs
+    open layers and program → run the VM → the file that it read was sound →
+    report → send the outputs
 
 Everything that a task holds is in one ExitStack, emptied by `release` on every
 path: descriptors, staged files, the slot, the VM.  Slot and memory are given
@@ -33,9 +34,11 @@ from zerocloud.executor.admission import Admission, Caps, Ticket
 from zerocloud.executor.blobs import BlobStore
 from zerocloud.executor.duplex import Exchange, PeerGone
 from zerocloud.executor.images import Images, Layer, merge_env
+from zerocloud.executor.localobject import LocalObject
 from zerocloud.executor.machine import default_memory_bytes
 from zerocloud.executor.program import OpenProgram, Programs
 from zerocloud.executor.staging import Staging
+from zerocloud.executor.verify import Proof, Verifier
 from zerocloud.job.limits import MIB
 from zerocloud.protocol import frames
 from zerocloud.protocol.manifest import (
@@ -88,6 +91,9 @@ class Node:
             ),
             log.warning,
         )
+        self.verifier = Verifier(
+            settings.verified_seconds, enabled=settings.verify_local_reads
+        )
 
     def check(self, document: TaskDocument) -> None:
         """TaskRefused when this node cannot or may not run the task."""
@@ -132,6 +138,7 @@ class _Times:
     prepared: float = 0.0
     compiled: float = 0.0
     ran: float = 0.0
+    verified: float = 0.0
 
 
 class Task:
@@ -149,19 +156,17 @@ class Task:
         self._transaction = transaction
         self._held = ExitStack()
         self._vm_files = self._held.enter_context(ExitStack())
-        self._local_fd = -1
-        self._local_bytes = 0
+        self._local: LocalObject | None = None
         self._times = _Times()
         self._outcome = "cancelled"
         self._began = time.monotonic()
         self._ticket = ticket
         self._held.callback(ticket.release)
 
-    def hold_local(self, fd: int, size: int) -> None:
-        """Take over the descriptor of the local object."""
-        self._vm_files.callback(os.close, fd)
-        self._local_fd = fd
-        self._local_bytes = size
+    def hold_local(self, found: LocalObject) -> None:
+        """Take over the local object and its descriptor."""
+        self._vm_files.callback(os.close, found.fd)
+        self._local = found
 
     def release(self) -> None:
         """Give up everything; harmless the second time."""
@@ -193,6 +198,7 @@ class Task:
 
     def _story(self, exchange: Exchange) -> None:
         self._wait_for_slot()
+        proof = self._begin_proof()
         program, blobs, need = self._look_around()
         exchange.send(frames.ACCEPTED, 0, to_json({"need": need}))
         if need:
@@ -204,6 +210,7 @@ class Task:
             program = self._open_program(layers)
         outputs = self._open_outputs()
         report = self._run_vm(program, layers, inputs, outputs)
+        self._wait_for(proof)
         self._vm_files.close()
         exchange.send(
             frames.REPORT, 0, report.to_json(limit=frames.MAX_PAYLOAD)
@@ -215,6 +222,20 @@ class Task:
     def _wait_for_slot(self) -> None:
         self._ticket.wait(self._node.settings.queue_seconds)
         self._times.queued = time.monotonic() - self._ticket.since
+
+    def _begin_proof(self) -> Proof:
+        """Look whether the local object is sound, while all else goes on."""
+        if self._local is None:
+            return Proof()
+        proof = self._node.verifier.begin(self._local)
+        self._held.callback(proof.cancel)
+        return proof
+
+    def _wait_for(self, proof: Proof) -> None:
+        """No word of what the VM did, if it has read damaged bytes."""
+        since = time.monotonic()
+        proof.wait()
+        self._times.verified = time.monotonic() - since
 
     def _look_around(
         self,
@@ -259,8 +280,8 @@ class Task:
         """Descriptors of the inputs, each with an offset of its own."""
         found = []
         for stream, source in enumerate(self._document.inputs):
-            if source.source == "local":
-                fd = _reopen(self._local_fd)
+            if source.source == "local" and self._local is not None:
+                fd = _reopen(self._local.fd)
             elif source.source == "empty":
                 fd = os.memfd_create("empty")
             else:
@@ -360,6 +381,10 @@ class Task:
 
     # Small parts.
 
+    @property
+    def _local_bytes(self) -> int:
+        return self._local.bytes if self._local is not None else 0
+
     def _keep(self, fd: int) -> int:
         """Hold a descriptor until the VM has ended."""
         self._vm_files.callback(os.close, fd)
@@ -401,6 +426,7 @@ class Task:
                 prepare_seconds=times.prepared,
                 compile_seconds=times.compiled or None,
                 run_seconds=times.ran,
+                verify_seconds=times.verified or None,
                 total_seconds=time.monotonic() - self._began,
                 local_bytes=self._local_bytes,
             )

@@ -7,12 +7,15 @@ here, and a diskfile without `_fp` is simply not read locally.
 An object whose stored bytes are not its bytes (erasure coded, encrypted, a
 large object's manifest, a symlink) is refused with `not_local`; the proxy then
 streams it through its own pipeline.  The descriptor is a snapshot: Swift
-replaces files and never changes them.
+replaces files and never changes them.  Whether the file's bytes are still
+those that were stored is for verify.py to find out; `reread` lets Swift's own
+reader look, which puts what is damaged into quarantine.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -28,6 +31,7 @@ from swift.common.storage_policy import POLICIES, REPL_POLICY
 from swift.common.utils import Timestamp
 
 from zerocloud.errors import TaskRefused
+from zerocloud.executor.duplex import breathe
 
 _NOT_THE_BYTES = {
     "X-Static-Large-Object": "a static large object",
@@ -53,10 +57,16 @@ class ObjectName:
 
 @dataclass(frozen=True)
 class LocalObject:
-    """An open object; whoever opened it closes `fd`."""
+    """An open object; whoever opened it closes `fd`.
+
+    `etag` is the MD5 that its bytes should have; `reread()` has Swift's
+    reader compare the two, and quarantine the file when they differ.
+    """
 
     fd: int
     bytes: int
+    etag: str
+    reread: Callable[[], None]
 
 
 class ObjectChanged(TaskRefused):
@@ -118,8 +128,9 @@ def open_local(
     policy = POLICIES.get_by_index(policy_index)
     if policy is None or policy.policy_type != REPL_POLICY:
         raise not_local("its storage policy does not keep whole objects")
-    try:
-        diskfile = server.get_diskfile(
+
+    def find() -> Any:
+        return server.get_diskfile(
             name.disk,
             name.partition,
             name.account,
@@ -127,13 +138,36 @@ def open_local(
             name.object,
             policy=policy,
         )
+
+    try:
+        diskfile = find()
         with diskfile.open(current_time=Timestamp.now()):
-            return _snapshot(diskfile, pin)
+            return _snapshot(diskfile, pin, lambda: _reread(find))
     except (DiskFileError, OSError, ValueError) as error:
         _refuse(error)
 
 
-def _snapshot(diskfile: Any, pin: str) -> LocalObject:
+def _reread(find: Callable[[], Any]) -> None:
+    """Read the object as Swift does for a GET: to its end, with its MD5.
+
+    The file may have been replaced since it was opened; then this reads the
+    new one, and nothing happens to it.
+    """
+    try:
+        diskfile = find()
+        with diskfile.open(current_time=Timestamp.now()):
+            reader = diskfile.reader(keep_cache=True)
+        for _ in reader:
+            breathe()
+    except (DiskFileError, OSError, ValueError):
+        # Gone, in quarantine already, or not readable at all: Swift has
+        # said so in its log, and the task is refused in any case.
+        return
+
+
+def _snapshot(
+    diskfile: Any, pin: str, reread: Callable[[], None]
+) -> LocalObject:
     here = diskfile.data_timestamp
     try:
         wanted = Timestamp(pin)
@@ -146,7 +180,8 @@ def _snapshot(diskfile: Any, pin: str) -> LocalObject:
         ) from None
     if here != wanted:
         raise ObjectChanged(here.internal, wanted.internal)
-    for header in diskfile.get_metadata():
+    metadata = diskfile.get_metadata()
+    for header in metadata:
         if header in _NOT_THE_BYTES:
             raise not_local(f"it is {_NOT_THE_BYTES[header]}")
         if header.startswith(_CRYPTO_PREFIXES):
@@ -156,7 +191,8 @@ def _snapshot(diskfile: Any, pin: str) -> LocalObject:
         raise not_local("this kind of storage has no plain files")
     flags = os.O_RDONLY | os.O_CLOEXEC
     fd = os.open(f"/proc/self/fd/{file.fileno()}", flags)
-    return LocalObject(fd, diskfile.content_length)
+    etag = str(metadata.get("ETag", ""))
+    return LocalObject(fd, diskfile.content_length, etag, reread)
 
 
 def _refuse(error: Exception) -> NoReturn:

@@ -194,7 +194,7 @@ class ExecutorFilter:
         found = localobject.open_local(
             self._pipeline_final_app, name, request.policy_index, request.pin
         )
-        accepted.hold_local(found.fd, found.bytes)
+        accepted.hold_local(found)
         for source in document.inputs:
             known = source.identity
             if (

@@ -5,11 +5,17 @@ A *version* is an object's length and X-Backend-Data-Timestamp, from a listing
 (literal names).  Every task that reads the object, in place or streamed,
 checks that it reads that version: a job never mixes two.
 
-A listing may lag behind, or name the time of a metadata change.  When a
-storage node or a GET shows another version, `renew` asks with a HEAD.  If what
-is there is not younger than the plan and nobody has read the old version yet,
-the listing was wrong and the job goes on with what is there; otherwise the
-object has changed under the job, and that is the user's 409.
+A listing may lag behind, or name the time of a metadata change; a HEAD may be
+answered by a server that lags.  When a storage node or a GET shows another
+version, `renew` asks all of the object's servers for the newest.  If that is
+not younger than the plan and nobody has read the old version yet, the pin was
+wrong and the job goes on with what is there; otherwise the object has changed
+under the job, and that is the user's 409.  A large object is its segments too:
+a dynamic one is pinned with its ETag (made of theirs), a static one with the
+manifest, against which Swift checks each segment.
+
+No byte reaches a task unchecked: in place by the storage node (its verify.py),
+streamed here, with segments.py.
 
 An object is *local* when a storage node's file holds its very bytes: a
 replicated policy, no large-object manifest, no link, no encryption.  All
@@ -29,28 +35,54 @@ from zerocloud.errors import ClusterError, JobError
 from zerocloud.job.paths import ObjectPath
 from zerocloud.scheduler.authorize import refusal
 from zerocloud.scheduler.concurrency import gather
+from zerocloud.scheduler.segments import (
+    DYNAMIC,
+    Damaged,
+    SegmentReader,
+    changed_segment,
+    checked,
+    expected,
+    is_static,
+)
 from zerocloud.scheduler.subrequest import Reply
+
+__all__ = ["Damaged", "Inputs", "Version", "VersionChanged"]
 
 HEADS_AT_ONCE = 16
 REFUSALS_OF_A_CONTAINER = 3
 
 # What marks an object whose bytes are not those of its file.
 _NOT_LOCAL = (
-    "X-Object-Manifest",
     "X-Backend-Crypto-Cipher",
     "Content-Location",
 )
+_NEWEST = {"X-Newest": "true"}
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of an object; `timestamp` is X-Backend-Data-Timestamp."""
+    """One version of an object; `timestamp` is X-Backend-Data-Timestamp.
+
+    `etag` is only that of a dynamic large object, whose timestamp does not
+    tell when a segment changes.
+    """
 
     path: ObjectPath
     bytes: int
     timestamp: str
     local: bool
     from_listing: bool = False
+    static: bool = False
+    etag: str = ""
+
+    @property
+    def label(self) -> str:
+        """What tells it from the object's other versions, as text."""
+        return f"{self.timestamp} {self.etag}".strip()
+
+    def same(self, other: Version) -> bool:
+        """Whether both have the same bytes."""
+        return (self.label, self.bytes) == (other.label, other.bytes)
 
 
 class VersionChanged(Exception):  # noqa: N818 - a finding; renew() judges it
@@ -61,10 +93,12 @@ class VersionChanged(Exception):  # noqa: N818 - a finding; renew() judges it
         self.path = path
 
 
-class Reader(Protocol):
+class Reader(SegmentReader, Protocol):
     """What of the pipeline is needed here."""
 
-    def head(self, path: ObjectPath) -> Reply:
+    def head(
+        self, path: ObjectPath, headers: Mapping[str, str] | None = None
+    ) -> Reply:
         """HEAD an object as the user."""
 
     def get(
@@ -103,14 +137,16 @@ def version_of_reply(
     path: ObjectPath, reply: Mapping[str, str], *, replicated: bool
 ) -> Version:
     """The headers of a HEAD or GET as a version."""
-    manifest = reply.get("X-Static-Large-Object", "").lower() == "true"
+    static, dynamic = is_static(reply), bool(reply.get(DYNAMIC))
     marked = any(reply.get(name) for name in _NOT_LOCAL)
     return Version(
         path=path,
         bytes=int(reply.get("Content-Length") or 0),
         timestamp=reply.get(names.DATA_TIMESTAMP)
         or reply.get("X-Timestamp", ""),
-        local=replicated and not manifest and not marked,
+        local=replicated and not static and not dynamic and not marked,
+        static=static,
+        etag=reply.get("Etag", "").strip('"') if dynamic else "",
     )
 
 
@@ -132,7 +168,7 @@ def vanished(path: ObjectPath, status: int) -> JobError | ClusterError:
     return JobError(
         "object_changed",
         f"object {path} was there when the job was planned, but does not "
-        "exist any more",
+        "exist any more (deleted, or expired)",
     )
 
 
@@ -152,6 +188,7 @@ class Inputs:
         self._limit_bytes = limit_bytes
         self._versions: dict[ObjectPath, Version] = {}
         self._read: set[ObjectPath] = set()
+        self._lagging: set[ObjectPath] = set()
         self._in_place: set[tuple[str, str]] = set()
         self._refused: Counter[tuple[str, str]] = Counter()
 
@@ -208,19 +245,34 @@ class Inputs:
     def renew(self, path: ObjectPath) -> None:
         """Look again at an object that is not in its pinned version.
 
-        Raises JobError `object_changed` unless a lagging listing explains it.
+        Raises JobError `object_changed` unless a server, or a listing, that
+        lags explains it; ClusterError `input_failed` when the newest version
+        that can be reached is older than the pinned one.
         """
         old = self._versions[path]
-        new = self._find(path, vanished)
-        if (new.timestamp, new.bytes) == (old.timestamp, old.bytes):
-            # The pin is right: it was a server that lags.
+        # From here on, no word of a server that lags.
+        self._lagging.add(path)
+        new, changed_at = self._find(path, vanished, _NEWEST)
+        if new.same(old):
             return
-        explained = old.from_listing and path not in self._read
+        if new.timestamp < old.timestamp and not (
+            # Listings name the time of the last change of the metadata.
+            old.from_listing and changed_at >= old.timestamp
+        ):
+            raise ClusterError(
+                "input_failed",
+                f"object {path} is version {old.label} as the job was "
+                f"planned, but the servers that answer have {new.label}",
+            )
+        # A dynamic large object's timestamp says nothing of its segments.
+        explained = path not in self._read and (
+            old.from_listing or not new.etag
+        )
         if not explained or new.timestamp > self._planned_at:
             raise JobError(
                 "object_changed",
                 f"object {path} changed while the job was running; it was "
-                f"version {old.timestamp} and is {new.timestamp}",
+                f"version {old.label} and is {new.label}",
             )
         self._versions[path] = new
 
@@ -228,23 +280,43 @@ class Inputs:
         """The bytes of the pinned version through the pipeline.
 
         Raises VersionChanged when another one is there, JobError and
-        ClusterError when it cannot be read.
+        ClusterError when it cannot be read, Damaged when it is not what was
+        stored.
         """
         version = self._versions[path]
-        reply = self._reader.get(path)
+        reply = self._reader.get(
+            path, _NEWEST if path in self._lagging else None
+        )
         try:
             if reply.status != 200:
-                raise vanished(path, reply.status)
+                raise self._unread(version, vanished(path, reply.status))
             found = version_of_reply(path, reply.headers, replicated=False)
-            if (found.timestamp, found.bytes) != (
-                version.timestamp,
-                version.bytes,
-            ):
+            if not found.same(version):
                 raise VersionChanged(path)
+            wanted = expected(self._reader, path, reply.headers, found.bytes)
             self.confirm(path)
-            yield from _counted(reply.chunks(), version)
+            try:
+                chunks = _counted(reply.chunks(), version)
+                yield from checked(chunks, path, wanted)
+            except ClusterError as error:
+                raise self._unread(found, error) from error
         finally:
             reply.close()
+
+    def _unread(
+        self, version: Version, error: JobError | ClusterError
+    ) -> JobError | ClusterError:
+        """The error, or that a segment of a large object has changed."""
+        if not version.static or not isinstance(error, ClusterError):
+            return error
+        segment = changed_segment(self._reader, version.path)
+        if segment is None:
+            return error
+        return JobError(
+            "object_changed",
+            f"object {version.path} changed: its segment {segment} is not "
+            "the one that its manifest names",
+        )
 
     def check_size(self, version: Version) -> None:
         """JobError `input_too_large` for what is too long to be streamed."""
@@ -257,19 +329,23 @@ class Inputs:
             )
 
     def _head(self, path: ObjectPath) -> Version:
-        return self._find(path, failed_read)
+        return self._find(path, failed_read)[0]
 
     def _find(
         self,
         path: ObjectPath,
         failure: Callable[[ObjectPath, int], JobError | ClusterError],
-    ) -> Version:
-        reply = self._reader.head(path)
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[Version, str]:
+        """The version that a HEAD shows, and when anything last changed."""
+        reply = self._reader.head(path, headers)
         if reply.status != 200:
             raise failure(path, reply.status)
-        return version_of_reply(
+        version = version_of_reply(
             path, reply.headers, replicated=self._replicated(path)
         )
+        changed_at = reply.headers.get("X-Timestamp", "")
+        return version, changed_at or version.timestamp
 
 
 def _counted(chunks: Iterator[bytes], version: Version) -> Iterator[bytes]:

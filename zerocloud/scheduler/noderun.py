@@ -8,7 +8,9 @@
   filter, no room, no disk or another version of the protocol; a task that
   failed for the node's reasons.  At most `task_attempts` failures.
 * Not a failure: "another version is here" and "not the object's bytes" are
-  findings about the input; inputs.py looks again and the node goes on.
+  findings about the input; inputs.py looks again and the node goes on.  A
+  replica that lags, is missing or is damaged is passed over for the next
+  one, and the server is as good as before for all else.
 * Never retried: a guest's outcome (it is a report, not an error), and what
   the user must mend (JobError).
 
@@ -38,7 +40,7 @@ from zerocloud.protocol.signing import TaskId, TaskRequest
 from zerocloud.protocol.task import TaskDocument, digest
 from zerocloud.scheduler.concurrency import sleep
 from zerocloud.scheduler.exchange import Exchange, Finished, Stores
-from zerocloud.scheduler.inputs import VersionChanged
+from zerocloud.scheduler.inputs import Damaged, VersionChanged
 from zerocloud.scheduler.placement import (
     Conditions,
     Server,
@@ -63,6 +65,7 @@ EXPIRES_SECONDS = 240
 FINDINGS_PER_NODE = 8
 BACKOFF_SECONDS = 0.2
 NOT_LOCAL = "not_local"
+DAMAGED = "object_damaged"
 
 # Refusals that say nothing against a server as a place for other tasks.
 _NO_FAULTS = frozenset(("busy", "job_limit"))
@@ -116,6 +119,7 @@ class NodeRun:
         self._failures: list[tuple[str, str]] = []
         self._findings = 0
         self._avoid: set[Choice] = set()
+        self._damaged = False
 
     def finish(self) -> Finished:
         """Run the node to its end.
@@ -139,7 +143,10 @@ class NodeRun:
             except ClusterError as error:
                 if error.code != "input_failed":
                     raise
+                self._damaged = self._damaged or isinstance(error, Damaged)
                 self._failed(choice, error.code, error.message)
+            except JobError as error:
+                raise self._lost(error) from error
             finally:
                 load[server] -= 1
 
@@ -315,7 +322,12 @@ class NodeRun:
             before = inputs.version(path)
             self._find(inputs.renew, path)
             if inputs.version(path) == before:
-                self._failed(choice, "node_lost", "it has another version")
+                self._pass_over(choice, "it has another version")
+        elif path is not None and refusal.code == DAMAGED:
+            self._damaged = True
+            self._pass_over(choice, refusal.message)
+        elif path is not None and refusal.status == 404:
+            self._pass_over(choice, refusal.message)
         elif refusal.may_retry:
             if refusal.code not in _NO_FAULTS:
                 self._setting.cluster.suspects.add(choice.target.server)
@@ -336,6 +348,15 @@ class NodeRun:
 
     def _failed(self, choice: Choice, code: str, reason: str) -> None:
         self._avoid.add(choice)
+        self._failures.append((code, reason))
+        self._log(choice, code, reason)
+
+    def _pass_over(self, choice: Choice, reason: str) -> None:
+        """This replica is of no use; there are only so many of them."""
+        self._avoid.add(choice)
+        self._log(choice, "replica", reason)
+
+    def _log(self, choice: Choice, code: str, reason: str) -> None:
         self._setting.log(
             fields(
                 job=self._setting.materials.job_id,
@@ -346,7 +367,21 @@ class NodeRun:
                 reason=reason,
             )
         )
-        self._failures.append((code, reason))
+
+    def _lost(self, error: JobError) -> JobError | ClusterError:
+        """The error, or the truth about an object that rot has taken.
+
+        When every replica is in quarantine, Swift knows of no object.
+        """
+        if error.code != "object_changed" or not self._damaged:
+            return error
+        name = self.node.name
+        return ClusterError(
+            "input_failed",
+            f"node {name}: an input is damaged on every storage server that "
+            f"has it ({error.message})",
+            where=name,
+        )
 
     def _error(self, refusal: TaskRefused) -> JobError | ClusterError:
         """A refusal that no other server would answer differently."""

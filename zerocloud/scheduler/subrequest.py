@@ -113,11 +113,17 @@ class Pipeline:
         # One memo of container and account facts for all sub-requests.
         env.setdefault("swift.infocache", {})
 
-    def head(self, path: ObjectPath) -> Reply:
+    def head(
+        self, path: ObjectPath, headers: Mapping[str, str] | None = None
+    ) -> Reply:
         """HEAD an object."""
-        reply = self._request("HEAD", path.quoted)
+        reply = self._request("HEAD", path.quoted, headers)
         reply.drain()
         return reply
+
+    def manifest(self, path: ObjectPath) -> Reply:
+        """GET a large object's manifest; any other object as it is."""
+        return self._request("GET", path.quoted + "?multipart-manifest=get")
 
     def get(
         self, path: ObjectPath, headers: Mapping[str, str] | None = None

@@ -61,7 +61,7 @@ def identity_of(version: Version) -> Identity:
     return Identity(
         f"/{path.account}/{path.container}/{path.object}",
         version.bytes,
-        version.timestamp,
+        version.label,
     )
 
 

@@ -1,0 +1,212 @@
+"""Rot: no word of a VM that has read a damaged file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from unittests.executor.harness import Conversation, Node, document, source
+from zerocloud.errors import TaskRefused
+from zerocloud.executor import verify
+from zerocloud.executor.localobject import LocalObject
+from zerocloud.protocol import frames
+
+PROGRAM = b"fake cat"
+SMALL = b"object"
+LARGE = bytes(range(256)) * 1024
+BOTH = pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
+
+
+def md5(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()
+
+
+class Store:
+    """A file, opened as the object that it is or should be."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "o"
+        self.reread = 0
+        self.now = 1000.0
+        self.hashed: list[int] = []
+        self.fds: list[int] = []
+
+    def open(self, data: bytes, etag: str) -> LocalObject:
+        if not self.path.exists() or self.path.read_bytes() != data:
+            self.path.write_bytes(data)
+        self.fds.append(os.open(self.path, os.O_RDONLY))
+        return LocalObject(self.fds[-1], len(data), etag, self._reread)
+
+    def _reread(self) -> None:
+        self.reread += 1
+
+    def clock(self) -> float:
+        return self.now
+
+    def verifier(self, seconds: float = 60, **more: bool) -> verify.Verifier:
+        return verify.Verifier(seconds, clock=self.clock, **more)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    made = Store(tmp_path)
+    real = verify._hash_slice
+
+    def counted(digest, fd, at):
+        made.hashed.append(at)
+        return real(digest, fd, at)
+
+    monkeypatch.setattr(verify, "_hash_slice", counted)
+    yield made
+    for fd in made.fds:
+        os.close(fd)
+
+
+@BOTH
+def test_file_that_is_sound_passes(store, data):
+    store.verifier().begin(store.open(data, md5(data))).wait()
+    assert store.reread == 0
+
+
+@BOTH
+def test_file_with_a_changed_byte_is_refused_for_another_replica(store, data):
+    local = store.open(data[:-1] + b"?", md5(data))
+    with pytest.raises(TaskRefused, match="not what was stored") as caught:
+        store.verifier().begin(local).wait()
+    assert (caught.value.code, caught.value.may_retry) == (
+        "object_damaged",
+        True,
+    )
+    assert store.reread == 1
+
+
+def test_file_that_got_shorter_is_refused(store):
+    local = store.open(LARGE, md5(LARGE))
+    os.truncate(store.path, 100_000)
+    with pytest.raises(TaskRefused):
+        store.verifier().begin(local).wait()
+
+
+@BOTH
+def test_file_that_cannot_be_read_is_refused(store, data, monkeypatch):
+    def broken(*_: int) -> bytes:
+        raise OSError(5, "input/output error")
+
+    local = store.open(data, md5(data))
+    monkeypatch.setattr(os, "pread", broken)
+    with pytest.raises(TaskRefused):
+        store.verifier().begin(local).wait()
+
+
+def test_sound_file_is_hashed_once(store):
+    verifier = store.verifier()
+    for _ in range(3):
+        verifier.begin(store.open(LARGE, md5(LARGE))).wait()
+    assert store.hashed == [0]
+
+
+def test_sound_file_is_hashed_again_after_verified_seconds(store):
+    verifier = store.verifier(seconds=60)
+    verifier.begin(store.open(LARGE, md5(LARGE))).wait()
+    store.now += 59
+    verifier.begin(store.open(LARGE, md5(LARGE))).wait()
+    assert store.hashed == [0]
+    store.now += 2
+    verifier.begin(store.open(LARGE, md5(LARGE))).wait()
+    assert store.hashed == [0, 0]
+
+
+def test_file_that_changed_after_it_was_sound_is_hashed_again(store):
+    verifier = store.verifier()
+    verifier.begin(store.open(LARGE, md5(LARGE))).wait()
+    with store.path.open("r+b") as file:
+        file.write(b"rot")
+    fd = os.open(store.path, os.O_RDONLY)
+    store.fds.append(fd)
+    local = LocalObject(fd, len(LARGE), md5(LARGE), store._reread)
+    with pytest.raises(TaskRefused):
+        verifier.begin(local).wait()
+
+
+def test_damaged_file_is_hashed_each_time(store):
+    verifier = store.verifier()
+    for _ in range(2):
+        with pytest.raises(TaskRefused):
+            verifier.begin(store.open(LARGE, md5(b"other"))).wait()
+    assert store.hashed == [0, 0]
+
+
+def test_tasks_that_read_one_file_share_its_hashing(store):
+    verifier = store.verifier()
+    proofs = [verifier.begin(store.open(LARGE, md5(LARGE))) for _ in range(4)]
+    for proof in proofs:
+        proof.wait()
+    assert store.hashed == [0]
+
+
+def test_first_of_several_tasks_may_go_away(store):
+    verifier = store.verifier()
+    local = store.open(LARGE, md5(LARGE))
+    first, second = verifier.begin(local), verifier.begin(local)
+    first.cancel()
+    os.close(store.fds.pop())
+    second.wait()
+    assert store.hashed == [0]
+
+
+def test_cancelled_proof_leaves_no_descriptor(store, monkeypatch):
+    monkeypatch.setattr(verify, "SLICE_BYTES", 4096)
+    local = store.open(LARGE, md5(LARGE))
+    before = len(os.listdir("/proc/self/fd"))
+    proof = store.verifier().begin(local)
+    proof.cancel()
+    del proof
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@BOTH
+def test_nothing_is_hashed_with_verify_local_reads_off(store, data):
+    local = store.open(data, md5(b"other"))
+    store.verifier(enabled=False).begin(local).wait()
+
+
+def begin(node: Node, data: bytes, stored: bytes) -> Conversation:
+    (node.folder / "o").write_bytes(stored)
+    node.server.metadata = {"ETag": md5(data)}
+    inputs = [source("stdin", "local", len(stored))]
+    sent = document(PROGRAM, inputs=inputs, inline_bytes=1 << 20)
+    talk = Conversation(node, sent, path="/sda/0/a/c/o")
+    assert talk.begin() == 200
+    if talk.until(frames.ACCEPTED).kind == frames.ACCEPTED:
+        talk.send_stream(frames.BLOB, 0, PROGRAM)
+    return talk.finish()
+
+
+@BOTH
+def test_task_over_a_sound_file_reports(node, data):
+    assert begin(node, data, data).outputs == {0: data}
+
+
+@BOTH
+def test_task_over_a_damaged_file_reports_nothing(node, data):
+    talk = begin(node, data, data[:-1] + b"?")
+    assert talk.kinds[-1] == "F"
+    assert "R" not in talk.kinds
+    assert talk.error["code"] == "object_damaged"
+    assert talk.error["may_retry"]
+    # What Swift's reader does with it.
+    assert (node.folder / "quarantined").exists()
+    assert not (node.folder / "o").exists()
+    assert node.staged_files() == []
+    assert node.faults == []
+
+
+def test_task_over_a_damaged_file_reports_with_verify_local_reads_off(
+    make_node,
+):
+    node = make_node(verify_local_reads="no")
+    assert begin(node, SMALL, b"objec?").outputs == {0: b"objec?"}

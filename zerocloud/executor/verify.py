@@ -1,0 +1,160 @@
+"""Rot: is the file that a VM reads in place still what was stored?
+
+Swift's reader takes the MD5 of what it sends and quarantines a file that is
+not what its metadata says.  A VM reads through a descriptor, past that; so the
+same is done beside it: the file is hashed in a thread while the VM runs, and
+no report leaves the node before the verdict.  A VM that read damaged bytes has
+never happened: its task is refused, the proxy goes on to the next replica.
+
+A sound file is remembered by what the kernel says of it (disk, inode, length,
+times of change) and is not hashed again for `verified_seconds`: a job that
+reads what the one before it read pays nothing.  Rot below the file system
+changes no time, hence the limit.  Small files are hashed on the spot, each
+time: that costs less than a thread, and as little as remembering them.
+
+The verdict only refuses a task.  What is moved to quarantine is decided, and
+done, by Swift's own reader, which reads the file once more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from typing import IO
+
+from zerocloud.errors import TaskRefused
+from zerocloud.executor.duplex import Background, in_thread
+from zerocloud.executor.localobject import LocalObject
+from zerocloud.executor.once import OnceMap
+from zerocloud.job.limits import MIB
+
+DAMAGED = "object_damaged"
+# 0.1 ms of hashing; a thread and back costs as much.
+INLINE_BYTES = 64 * 1024
+# A cancelled task waits for its thread: 10 to 15 ms.
+SLICE_BYTES = 8 * MIB
+REMEMBERED = 16_384
+
+# Disk, inode, length, two times of change; then what it should be.
+_Key = tuple[int, int, int, int, int, str]
+
+
+class Proof:
+    """The verdict on one task's local object, as soon as it is there."""
+
+    def __init__(self, work: Background[float] | None = None) -> None:
+        self._work = work
+
+    def wait(self) -> None:
+        """Return when the file is sound; TaskRefused when it is not."""
+        if self._work is not None:
+            self._work.wait()
+
+    def cancel(self) -> None:
+        """Nobody wants to know any more; harmless when it is over."""
+        if self._work is not None and not self._work.done:
+            self._work.cancel()
+
+
+class Verifier:
+    """Hashes files and remembers the sound ones; one per object server."""
+
+    def __init__(
+        self,
+        seconds: float,
+        *,
+        enabled: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._seconds = seconds
+        self._enabled = enabled
+        self._clock = clock
+        self._sound: OnceMap[_Key, float] = OnceMap(REMEMBERED)
+
+    def begin(self, local: LocalObject) -> Proof:
+        """Start to look at the object's file; `local` stays the caller's.
+
+        A small file is looked at before this returns: TaskRefused.
+        """
+        if not self._enabled or not local.etag:
+            return Proof()
+        key = _key(local)
+        if local.bytes <= INLINE_BYTES:
+            _check_small(local)
+            return Proof()
+        since = self._sound.peek(key)
+        if since is not None:
+            if self._clock() - since < self._seconds:
+                return Proof()
+            self._sound.forget(key)
+        # A file of its own: others may wait for this when the task has ended.
+        # It closes itself when nobody holds it.
+        file = os.fdopen(os.dup(local.fd), "rb", buffering=0)
+
+        def look() -> float:
+            with file:
+                return self._look(local, file)
+
+        return Proof(Background(self._sound.get, key, look))
+
+    def _look(self, local: LocalObject, file: IO[bytes]) -> float:
+        began = self._clock()
+        digest, at = hashlib.md5(usedforsecurity=False), 0
+        try:
+            while at < local.bytes:
+                # pread: the offset belongs to the VM's descriptor as well.
+                done = in_thread(_hash_slice, digest, file.fileno(), at)
+                if not done:
+                    break
+                at += done
+        except OSError:
+            raise _damaged(local) from None
+        if at != local.bytes or digest.hexdigest() != local.etag:
+            raise _damaged(local)
+        return began
+
+
+def _key(local: LocalObject) -> _Key:
+    found = os.fstat(local.fd)
+    return (
+        found.st_dev,
+        found.st_ino,
+        found.st_size,
+        found.st_mtime_ns,
+        found.st_ctime_ns,
+        local.etag,
+    )
+
+
+def _hash_slice(digest: hashlib._Hash, fd: int, at: int) -> int:
+    """Add a slice of the file; how many bytes there were."""
+    done = 0
+    while done < SLICE_BYTES:
+        data = os.pread(fd, MIB, at + done)
+        if not data:
+            break
+        digest.update(data)
+        done += len(data)
+    return done
+
+
+def _check_small(local: LocalObject) -> None:
+    try:
+        data = os.pread(local.fd, local.bytes + 1, 0)
+    except OSError:
+        raise _damaged(local) from None
+    if hashlib.md5(data, usedforsecurity=False).hexdigest() != local.etag:
+        raise _damaged(local)
+
+
+def _damaged(local: LocalObject) -> TaskRefused:
+    """The refusal, after Swift has had its look."""
+    local.reread()
+    return TaskRefused(
+        DAMAGED,
+        "the object's file here is not what was stored",
+        status=503,
+        may_retry=True,
+    )

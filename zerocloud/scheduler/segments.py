@@ -1,0 +1,187 @@
+"""Are these the bytes that were stored: digests of what the proxy reads.
+
+Swift tells of rot too late: a storage server finds out that a file is damaged
+when it has sent the last byte, and its proxy ends a large object early with a
+word in its own log, or not at all when it was the last segment.  So whoever
+streams an object here takes the MD5 himself and compares it with the ETag: of
+a plain object all bytes, of a large one its last segment (Swift has compared
+the others).  What cannot be compared (a part of a segment, a large object as
+a segment, an ETag that is no MD5) goes unchecked.
+
+`changed_segment` says which segment of a static large object is not the one
+that its manifest names: replaced or deleted after the manifest was stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import unquote_to_bytes
+
+from zerocloud.errors import ClusterError
+from zerocloud.job.paths import ObjectPath
+from zerocloud.scheduler.concurrency import gather
+from zerocloud.scheduler.subrequest import Reply
+
+STATIC = "X-Static-Large-Object"
+DYNAMIC = "X-Object-Manifest"
+# Swift's own limit for a manifest.
+MANIFEST_BYTES = 8 * 1024 * 1024
+HEADS_AT_ONCE = 16
+_MD5_DIGITS = 32
+
+
+class Damaged(ClusterError):  # noqa: N818 - what was found of the object
+    """Swift has sent other bytes than were stored; another try may help."""
+
+    def __init__(self, path: ObjectPath) -> None:
+        super().__init__(
+            "input_failed", f"object {path} is damaged where it was read"
+        )
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A segment of a large object; `etag` is empty when it cannot be told."""
+
+    path: ObjectPath
+    bytes: int
+    etag: str
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The MD5 of all bytes from `offset` on; empty when it is not known."""
+
+    etag: str = ""
+    offset: int = 0
+
+
+class SegmentReader(Protocol):
+    """What of the pipeline is needed here."""
+
+    def manifest(self, path: ObjectPath) -> Reply:
+        """GET the manifest itself, or a segment's own headers."""
+
+    def listing(
+        self, account: str, container: str | None, **query: str | int
+    ) -> tuple[Reply, list[dict[str, Any]]]:
+        """One page of a listing."""
+
+
+def is_static(headers: Mapping[str, str]) -> bool:
+    """Whether an answer's headers are those of a static large object."""
+    return headers.get(STATIC, "").lower() == "true"
+
+
+def plain_etag(headers: Mapping[str, str]) -> str:
+    """The ETag when it looks like an MD5; else nothing."""
+    etag = headers.get("Etag", "").strip('"').lower()
+    known = len(etag) == _MD5_DIGITS and not set(etag) - set(
+        "0123456789abcdef"
+    )
+    return etag if known else ""
+
+
+def expected(
+    reader: SegmentReader,
+    path: ObjectPath,
+    headers: Mapping[str, str],
+    size: int,
+) -> Expected:
+    """What the bytes of an answer with these headers must be."""
+    if is_static(headers):
+        last = _last_static(reader, path)
+    elif headers.get(DYNAMIC):
+        last = _last_dynamic(reader, path, headers[DYNAMIC])
+    else:
+        return Expected(plain_etag(headers))
+    if last is None or not last.etag or last.bytes > size:
+        return Expected()
+    return Expected(last.etag, size - last.bytes)
+
+
+def checked(
+    chunks: Iterator[bytes], path: ObjectPath, wanted: Expected
+) -> Generator[bytes]:
+    """The chunks; Damaged at their end when they are not what is wanted."""
+    digest, at = hashlib.md5(usedforsecurity=False), 0
+    for chunk in chunks:
+        if wanted.etag and at + len(chunk) > wanted.offset:
+            digest.update(memoryview(chunk)[max(0, wanted.offset - at) :])
+        at += len(chunk)
+        yield chunk
+    if wanted.etag and digest.hexdigest() != wanted.etag:
+        raise Damaged(path)
+
+
+def changed_segment(
+    reader: SegmentReader, path: ObjectPath
+) -> ObjectPath | None:
+    """The first segment that is not what the manifest at `path` says."""
+
+    def changed(segment: Segment) -> bool:
+        reply = reader.manifest(segment.path)
+        reply.close()
+        if reply.status == 404:
+            return True
+        etag = plain_etag(reply.headers)
+        return bool(
+            reply.ok and etag and segment.etag and etag != segment.etag
+        )
+
+    segments = _static_segments(reader, path)
+    verdicts = gather(changed, segments, HEADS_AT_ONCE)
+    for segment, verdict in zip(segments, verdicts, strict=True):
+        if verdict:
+            return segment.path
+    return None
+
+
+def _static_segments(reader: SegmentReader, path: ObjectPath) -> list[Segment]:
+    reply = reader.manifest(path)
+    if reply.status != 200:
+        reply.close()
+        return []
+    try:
+        entries = json.loads(reply.read(MANIFEST_BYTES))
+        return [_entry(path.account, entry) for entry in entries]
+    except (ValueError, KeyError, TypeError):
+        # Inline data, or not a manifest any more.
+        return []
+
+
+def _entry(account: str, entry: Mapping[str, Any]) -> Segment:
+    container, _, name = str(entry["name"]).lstrip("/").partition("/")
+    whole = not entry.get("range") and not entry.get("sub_slo")
+    return Segment(
+        ObjectPath(account, container, name),
+        int(entry["bytes"]),
+        str(entry["hash"]) if whole else "",
+    )
+
+
+def _last_static(reader: SegmentReader, path: ObjectPath) -> Segment | None:
+    segments = _static_segments(reader, path)
+    return segments[-1] if segments else None
+
+
+def _last_dynamic(
+    reader: SegmentReader, path: ObjectPath, value: str
+) -> Segment | None:
+    # The header is percent-encoded UTF-8.
+    text = unquote_to_bytes(value.encode("latin-1")).decode("utf-8", "replace")
+    container, _, prefix = text.lstrip("/").partition("/")
+    reply, rows = reader.listing(
+        path.account, container, prefix=prefix, reverse="true", limit=1
+    )
+    if not reply.ok or not rows or "slo_etag" in rows[0]:
+        return None
+    return Segment(
+        ObjectPath(path.account, container, str(rows[0]["name"])),
+        int(rows[0]["bytes"]),
+        str(rows[0]["hash"]),
+    )
