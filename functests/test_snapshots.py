@@ -139,6 +139,41 @@ def test_input_changed_after_planning_is_a_409_that_names_it(
     assert [n for n in box.listing() if n.startswith("out/")] == before
 
 
+def dynamic(box: Account, data: bytes) -> None:
+    """A dynamic large object of two segments."""
+    half = len(data) // 2
+    box.put("parts/0", data[:half])
+    box.put("parts/1", data[half:])
+    box.put("in/o", X_Object_Manifest=f"{box.container}/parts/")
+
+
+@pytest.mark.parametrize("make", [large, dynamic])
+@pytest.mark.parametrize("segment", [0, 1])
+@pytest.mark.parametrize("change", ["overwritten", "deleted"])
+def test_segment_changed_after_planning_is_a_409_that_names_the_object(
+    box: Account, make: Any, segment: int, change: str
+) -> None:
+    make(box, DATA)
+    length = len(DATA) // 2
+
+    def now() -> None:
+        if change == "deleted":
+            assert box.delete(f"parts/{segment}") == 204
+        else:
+            box.put(f"parts/{segment}", b"x" * length)
+
+    answer = answered(box, slow_then(box, box.path("in/o")), now)
+
+    assert answer.status_code == 409, answer.text
+    error = answer.json()["error"]
+    assert (error["code"], error["may_retry"]) == ("object_changed", True)
+    full = f"swift://{box.name}/{box.container}"
+    assert error["message"].startswith(f"object {full}/in/o changed")
+    if make is large:
+        assert f"segment {full}/parts/{segment}" in error["message"]
+    box.delete("in/o")
+
+
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 def test_input_with_new_metadata_has_not_changed(
     box: Account, way: Any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,6 +38,21 @@ def test_cluster_options_are_what_is_asked() -> None:
         "proxy_options": {"local_reads": "false"},
         "executor_options": {"slots": "1", "cache_dir": "/c=d"},
     }
+
+
+def test_cluster_constraints_of_swift_are_what_is_asked() -> None:
+    found = asked("--swift-constraint", "max_file_size=1000000")
+    assert found["swift_constraints"] == {"max_file_size": "1000000"}
+
+
+def test_cluster_constraint_that_swift_has_not_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["cluster", "--dir", str(tmp_path / "c")]
+    assert main([*line, "--swift-constraint", "max_files=1"]) == 2
+    assert capsys.readouterr().err.startswith(
+        "zerocloud cluster: Swift has no constraint 'max_files'; allowed are "
+    )
 
 
 def test_cluster_option_without_a_value_is_refused() -> None:

@@ -95,3 +95,10 @@ def test_erasure_scheme_fits_the_disks(
 
 def test_disk_names_are_unique_in_the_cluster() -> None:
     assert disk_names(1) + disk_names(2) == ["d1", "d2", "d3", "d4"]
+
+
+@pytest.mark.parametrize("value", ["", "-1", "many", "1 000", "²"])
+def test_constraint_that_is_no_number_is_refused(value: str) -> None:
+    asked = {"max_file_size": value}
+    with pytest.raises(SettingsError, match="constraint max_file_size is"):
+        check_settings(ClusterSettings(swift_constraints=asked))

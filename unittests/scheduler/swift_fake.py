@@ -8,6 +8,7 @@ account's owner may do everything there; `None` is nobody.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from typing import Any
 
 from zerocloud.job.paths import ObjectPath
 from zerocloud.scheduler.concurrency import Timeout
-from zerocloud.scheduler.subrequest import ContainerInfo, Reply
+from zerocloud.scheduler.subrequest import ContainerInfo, ObjectLimits, Reply
 
 ACCOUNT = "AUTH_a"
 OWNER = "alice"
@@ -61,6 +62,8 @@ class FakeSwift:
         self.refuse_put: dict[str, int] = {}
         self.break_reads = 0
         self.damage: dict[str, int] = {}
+        self.limits = ObjectLimits(5 * 2**30, 1000)
+        self.may_create = True
 
     def container(
         self, name: str, account: str = ACCOUNT, **options: Any
@@ -181,21 +184,68 @@ class FakePipeline:
             reply = Reply(status, {}, iter(()))
             reply.text = "<html><h1>No</h1><p>Upload exceeds quota.</p></html>"
             return reply
-        parts = []
-        while True:
-            part = body.read(7)
-            if not part:
-                break
-            parts.append(part)
-        data = b"".join(parts)
+        data = self._received(body)
+        if len(data) > self._swift.limits.object_bytes:
+            return Reply(413, {}, iter(()))
         if len(data) != int(headers["Content-Length"]):
             return Reply(499, {}, iter(()))
-        if headers["ETag"] != hashlib.md5(data).hexdigest():
+        etag = hashlib.md5(data).hexdigest()
+        if headers.get("ETag", etag) != etag:
             return Reply(422, {}, iter(()))
         container.objects[path.object] = FakeObject(
             data, headers=dict(headers), content_type=headers["Content-Type"]
         )
-        return Reply(201, {"Etag": headers["ETag"]}, iter(()))
+        return Reply(201, {"Etag": etag}, iter(()))
+
+    def _received(self, body: Any) -> bytes:
+        parts = []
+        while part := body.read(7):
+            parts.append(part)
+        return b"".join(parts)
+
+    @property
+    def object_limits(self) -> ObjectLimits:
+        return self._swift.limits
+
+    def create_container(
+        self, account: str, container: str, headers: Mapping[str, str]
+    ) -> Reply:
+        policy = headers["X-Storage-Policy"]
+        self._swift.log.append(f"CREATE {container} {policy}")
+        if not self._swift.may_create:
+            return Reply(403, {}, iter(()))
+        self._swift.container(container, account)
+        return Reply(201, {}, iter(()))
+
+    def put_manifest(
+        self, path: ObjectPath, body: Any, headers: Mapping[str, str]
+    ) -> Reply:
+        self._swift.log.append(f"MANIFEST {path}")
+        status = self._swift.refuse_put.get("manifest", 0)
+        if status:
+            return Reply(status, {}, iter(()))
+        data = self._received(body)
+        assert len(data) == int(headers["Content-Length"])
+        whole, etags = b"", ""
+        for entry in json.loads(data):
+            _, container, name = entry["path"].split("/", 2)
+            found = self._swift.find(ObjectPath(path.account, container, name))
+            assert found is not None
+            assert found.etag == entry["etag"]
+            assert len(found.data) == entry["size_bytes"]
+            whole, etags = whole + found.data, etags + found.etag
+        assert headers["ETag"] == hashlib.md5(etags.encode()).hexdigest()
+        box = self._swift.containers[path.account, path.container]
+        box.objects[path.object] = FakeObject(
+            whole, headers=dict(headers), content_type=headers["Content-Type"]
+        )
+        return Reply(201, {"Etag": f'"{headers["ETag"]}"'}, iter(()))
+
+    def delete(self, path: ObjectPath) -> Reply:
+        self._swift.log.append(f"DELETE {path}")
+        box = self._swift.containers[path.account, path.container]
+        gone = box.objects.pop(path.object, None)
+        return Reply(404 if gone is None else 204, {}, iter(()))
 
     def listing(
         self, account: str, container: str | None, **query: Any

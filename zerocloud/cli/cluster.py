@@ -76,6 +76,13 @@ def add_parser(subparsers: Any) -> None:
             help=f"an option of the {kind} filter; may be repeated",
         )
     add(
+        "--swift-constraint",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a constraint of Swift (max_file_size, ...); may be repeated",
+    )
+    add(
         "--lifeline",
         type=int,
         metavar="FD",
@@ -108,6 +115,8 @@ def asked_of(args: argparse.Namespace) -> dict[str, Any]:
     }
     asked["proxy_options"] = _options(args.proxy_option)
     asked["executor_options"] = _options(args.executor_option)
+    if args.swift_constraint:
+        asked["swift_constraints"] = _options(args.swift_constraint)
     return asked
 
 

@@ -125,6 +125,8 @@ class Cluster:
         ):
             for name, value in options.items():
                 command += [f"--{kind}-option", f"{name}={value}"]
+        for name, value in asked.swift_constraints.items():
+            command += ["--swift-constraint", f"{name}={value}"]
         return command
 
     def said(self) -> str:

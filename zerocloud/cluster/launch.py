@@ -38,12 +38,16 @@ def run_cluster(
     servers = folder.servers(settings)
     # Swift takes half a second to import: not before it is needed, and not
     # for the command line's other subcommands.
-    from zerocloud.cluster.rings import build_rings  # noqa: PLC0415
+    from zerocloud.cluster.rings import (  # noqa: PLC0415
+        build_rings,
+        write_constraints,
+    )
     from zerocloud.cluster.supervisor import Supervisor  # noqa: PLC0415
 
     if stored is None:
         build_rings(folder, settings, servers)
         folder.finish(settings)
+    write_constraints(folder, settings)
     _refresh(folder, settings, servers)
     shown = exports(servers)
 

@@ -3,7 +3,8 @@
 Policies: 0 `replicated` (the default), 1 `erasure` (absent when there are too
 few disks), 2 `single`.  Placement has a fixed seed, so that clusters of the
 same shape place the same way.  Written once per folder and never again: data
-on the disks lies where these rings say.
+on the disks lies where these rings say.  Only the constraints in swift.conf
+follow the settings of each start.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from __future__ import annotations
 import secrets
 
 from pyeclib.ec_iface import ALL_EC_TYPES
+from swift.common.constraints import DEFAULT_CONSTRAINTS
 from swift.common.ring import RingBuilder
 
 from zerocloud.cluster.folder import Folder, Server
 from zerocloud.cluster.settings import (
     ClusterSettings,
     Erasure,
+    SettingsError,
     disk_names,
     erasure_for,
 )
@@ -24,6 +27,7 @@ from zerocloud.cluster.settings import (
 PART_POWER = 8
 SEED = 1
 
+_CONSTRAINTS = "\n[swift-constraints]"
 _EC_TYPE = "isa_l_rs_vand"
 _EC_FALLBACK = "liberasurecode_rs_vand"
 
@@ -51,6 +55,23 @@ def build_rings(
         _build_ring(
             folder, name, count, [s for s in servers if s.kind == kind]
         )
+
+
+def write_constraints(folder: Folder, settings: ClusterSettings) -> None:
+    """Put the settings' constraints into swift.conf; SettingsError."""
+    for name in settings.swift_constraints:
+        if name not in DEFAULT_CONSTRAINTS:
+            raise SettingsError(
+                f"Swift has no constraint {name!r}; allowed are "
+                + ", ".join(sorted(DEFAULT_CONSTRAINTS))
+            )
+    path = folder.swift / "swift.conf"
+    text = path.read_text("utf-8").partition(_CONSTRAINTS)[0]
+    if settings.swift_constraints:
+        text += f"{_CONSTRAINTS}\n"
+    for name, value in settings.swift_constraints.items():
+        text += f"{name} = {value}\n"
+    folder.write_text(path, text)
 
 
 def _build_ring(

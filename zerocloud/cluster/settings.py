@@ -65,7 +65,8 @@ class ClusterSettings:
     `mode`: `single` keeps all Swift servers in one process, `process` gives
     each its own.  `port` is the first proxy's (None: any free one).
     `filters=False` is plain Swift.  The option mappings are written into the
-    two filters' conf sections; names as in zerocloud.config.
+    two filters' conf sections; names as in zerocloud.config.  The constraints
+    are Swift's own (`max_file_size` and so on), for all of its servers.
     """
 
     nodes: int = 4
@@ -77,6 +78,7 @@ class ClusterSettings:
     filters: bool = True
     proxy_options: Mapping[str, str] = field(default_factory=dict)
     executor_options: Mapping[str, str] = field(default_factory=dict)
+    swift_constraints: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def disks(self) -> int:
@@ -98,6 +100,12 @@ def check_settings(settings: ClusterSettings) -> None:
     tables = option_tables()
     _check_options("proxy", settings.proxy_options, tables["proxy"])
     _check_options("executor", settings.executor_options, tables["executor"])
+    for name, value in settings.swift_constraints.items():
+        if not (value.isascii() and value.isdigit()):
+            raise SettingsError(
+                f"Swift's constraint {name} is {value!r}; allowed is a whole "
+                "number"
+            )
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:

@@ -3,7 +3,9 @@
 Each stored output is PUT through the pipeline with its length and MD5, so that
 ACLs, quotas, versions, encryption, policies and listings are as for any
 client.  Outputs that were small are at the proxy already; the others are
-fetched from their storage node and flow through.
+fetched from their storage node and flow through.  What is longer than Swift's
+longest object becomes a large one (largeoutput.py): its segments with the
+other outputs, its manifest after all of them.
 
 Nothing is PUT when any node failed.  The PUTs themselves are not one
 transaction yet: when one fails after others went through, those stay, and the
@@ -12,9 +14,8 @@ error says how many.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from zerocloud.errors import ClusterError, JobError
 from zerocloud.job.paths import ObjectPath
@@ -22,6 +23,12 @@ from zerocloud.job.plan import Output
 from zerocloud.scheduler.concurrency import gather
 from zerocloud.scheduler.content import collect
 from zerocloud.scheduler.exchange import Finished
+from zerocloud.scheduler.largeoutput import (
+    Large,
+    LargeOutputs,
+    SegmentWriter,
+    segments_container,
+)
 from zerocloud.scheduler.subrequest import Reply
 from zerocloud.scheduler.transport import ConnectionLost
 
@@ -30,15 +37,6 @@ REASON_CHARACTERS = 200
 
 # Statuses under 500 that speak of a moment, not of the request.
 _TRANSIENT = frozenset((408, 409, 429, 499))
-
-
-class Writer(Protocol):
-    """What of the pipeline is needed here."""
-
-    def put(
-        self, path: ObjectPath, body: Any, headers: Mapping[str, str]
-    ) -> Reply:
-        """PUT an object as the user."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,16 @@ class Published:
 class Commit:
     """Publishes the outputs of one job."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(
+        self,
+        writer: SegmentWriter,
+        job_id: str,
+        policy_name: Callable[[ObjectPath], str],
+        log: Callable[[str], None],
+    ) -> None:
         self._writer = writer
+        self._large = LargeOutputs(writer, job_id, policy_name, log)
+        self._keys: dict[ObjectPath, tuple[int, str]] = {}
         self.published: dict[tuple[int, str], Published] = {}
         self._total = 0
 
@@ -62,7 +68,12 @@ class Commit:
         """Store all outputs; raises JobError or ClusterError naming one."""
         todo = [r for r in results if stored(r)]
         self._total = sum(len(stored(r)) for r in todo)
-        gather(self._publish_node, todo, PUTS_AT_ONCE)
+        try:
+            gather(self._publish_node, todo, PUTS_AT_ONCE)
+            self._large.publish(self._large_published)
+        except BaseException:
+            self._large.clean_up()
+            raise
 
     def _publish_node(self, finished: Finished) -> None:
         for output in stored(finished):
@@ -113,30 +124,50 @@ class Commit:
         channel = finished.channel(output.device)
         if channel is None or output.path is None:
             return
+        key = finished.node.index, output.device
         table = {
-            "Content-Length": str(channel.size),
             "Content-Type": wsgi_text(output.content_type),
             **{
                 f"X-Object-Meta-{wsgi_text(name)}": wsgi_text(value)
                 for name, value in output.meta
             },
         }
-        if channel.md5 is not None:
-            table["ETag"] = channel.md5
+        size, md5 = channel.size, channel.md5
+        if self._large.is_large(size):
+            label = f"{finished.node.index}/{output.device}"
+            large = Large(output.path, size, md5, table, label)
+            self._keys[output.path] = key
+            self._large.store_segments(large, _Body(chunks))
+            return
+        table["Content-Length"] = str(size)
+        if md5 is not None:
+            table["ETag"] = md5
         reply = self._writer.put(output.path, _Body(chunks), table)
         if not reply.ok:
             raise self._refused(output.path, reply)
-        etag = reply.headers.get("Etag", "").strip('"') or channel.md5 or ""
-        self.published[finished.node.index, output.device] = Published(
-            output.path, etag, channel.size
-        )
+        etag = reply.headers.get("Etag", "").strip('"') or md5 or ""
+        self.published[key] = Published(output.path, etag, size)
+
+    def _large_published(self, output: Large, reply: Reply) -> None:
+        """Note a manifest that is stored; raise for one that is not."""
+        if not reply.ok:
+            doubt = ""
+            if reply.status >= 500:
+                doubt = (
+                    "; it may be stored all the same, so its segments in "
+                    f"{segments_container(output)} are left"
+                )
+            raise self._refused(output.path, reply, doubt)
+        etag = reply.headers.get("Etag", "").strip('"')
+        key = self._keys[output.path]
+        self.published[key] = Published(output.path, etag, output.bytes)
 
     def _refused(
-        self, path: ObjectPath, reply: Reply
+        self, path: ObjectPath, reply: Reply, more: str = ""
     ) -> JobError | ClusterError:
         text = (
             f"output {path} could not be stored: Swift answered "
-            f"{reply.status}{_reason(reply)}; {self._extent()}"
+            f"{reply.status}{_reason(reply)}{more}; {self._extent()}"
         )
         if reply.status < 500 and reply.status not in _TRANSIENT:
             return JobError("output_refused", text)

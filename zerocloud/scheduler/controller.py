@@ -213,7 +213,9 @@ class JobController:
 
     def _commit(self) -> Commit:
         """All outputs of all nodes, or none when any node failed."""
-        commit = Commit(self._pipeline)
+        commit = Commit(
+            self._pipeline, self.job_id, self._policy_name, self._log
+        )
         if all(result.succeeded for result in self._results):
             self._life.enter(Stage.COMMIT)
             commit.publish(self._results)
@@ -300,6 +302,10 @@ class JobController:
     def _primaries(self, path: ObjectPath) -> Any:
         info = self._rights.container(path.account, path.container)
         return self._service.rings.primaries(info.policy_index, path)
+
+    def _policy_name(self, path: ObjectPath) -> str:
+        info = self._rights.container(path.account, path.container)
+        return str(self._service.rings.policy_name(info.policy_index))
 
     def _readable_in_place(self, path: ObjectPath) -> bool:
         info = self._rights.container(path.account, path.container)

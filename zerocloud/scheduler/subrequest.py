@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from swift.common import constraints
+from swift.common.registry import get_swift_info
 from swift.common.utils import close_if_possible, friendly_close
 from swift.common.wsgi import make_subrequest
 from swift.proxy.controllers.base import get_container_info
@@ -45,6 +47,14 @@ class ContainerInfo:
     def exists(self) -> bool:
         """Whether the container is there."""
         return 200 <= self.status < 300
+
+
+@dataclass(frozen=True)
+class ObjectLimits:
+    """Swift's limits: bytes of an object, segments of a large one (or 0)."""
+
+    object_bytes: int
+    segments: int
 
 
 class Reply:
@@ -135,9 +145,33 @@ class Pipeline:
         self, path: ObjectPath, body: Any, headers: Mapping[str, str]
     ) -> Reply:
         """PUT an object from `body.read(size)`; Content-Length is needed."""
-        reply = self._request("PUT", path.quoted, headers, body)
-        reply.text = reply.read(ERROR_BYTES).decode("utf-8", "replace")
-        return reply
+        return self._write("PUT", path.quoted, headers, body)
+
+    def put_manifest(
+        self, path: ObjectPath, body: Any, headers: Mapping[str, str]
+    ) -> Reply:
+        """PUT a static large object from its manifest in JSON."""
+        quoted = path.quoted + "?multipart-manifest=put"
+        return self._write("PUT", quoted, headers, body)
+
+    def delete(self, path: ObjectPath) -> Reply:
+        """DELETE an object."""
+        return self._write("DELETE", path.quoted)
+
+    def create_container(
+        self, account: str, container: str, headers: Mapping[str, str]
+    ) -> Reply:
+        """PUT a container."""
+        return self._write("PUT", quote(f"/{account}/{container}"), headers)
+
+    @property
+    def object_limits(self) -> ObjectLimits:
+        """How long objects may be, as /info tells it."""
+        slo = get_swift_info().get("slo", {})
+        return ObjectLimits(
+            object_bytes=int(constraints.MAX_FILE_SIZE),
+            segments=int(slo.get("max_manifest_segments", 0)),
+        )
 
     def listing(
         self, account: str, container: str | None, **query: str | int
@@ -184,6 +218,17 @@ class Pipeline:
         request.acl = acl
         verdict = authorize(request)
         return int(verdict.status_int) if verdict is not None else 0
+
+    def _write(
+        self,
+        method: str,
+        quoted: str,
+        headers: Mapping[str, str] | None = None,
+        body: Any = None,
+    ) -> Reply:
+        reply = self._request(method, quoted, headers, body)
+        reply.text = reply.read(ERROR_BYTES).decode("utf-8", "replace")
+        return reply
 
     def _subrequest(
         self,
