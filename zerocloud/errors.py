@@ -33,6 +33,7 @@ _JOB_CODES = {
     "forbidden": Code(403, False, "the caller has not this right"),
     "not_found": Code(404, False, "a named thing does not exist"),
     "object_changed": Code(409, True, "an input changed after planning"),
+    "object_broken": Code(409, False, "an input cannot be read as stored"),
     "bad_request": Code(400, False, "the HTTP request is malformed"),
     "bad_path": Code(412, False, "the URL does not fit the mode"),
     "bad_mode": Code(412, False, "X-Zerovm-Execute has an unknown value"),

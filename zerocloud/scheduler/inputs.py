@@ -156,6 +156,13 @@ def failed_read(path: ObjectPath, status: int) -> JobError | ClusterError:
         return refusal(status, f"reading {path}")
     if status == 404:
         return JobError("not_found", f"object {path} does not exist")
+    if status == 409:
+        return JobError(
+            "object_broken",
+            f"object {path} cannot be read as it is stored: it is a link in "
+            "a circle, a link to another version than is there, or one link "
+            "too many (Swift answered 409)",
+        )
     return ClusterError(
         "input_failed", f"object {path} could not be read (status {status})"
     )
@@ -163,6 +170,12 @@ def failed_read(path: ObjectPath, status: int) -> JobError | ClusterError:
 
 def vanished(path: ObjectPath, status: int) -> JobError | ClusterError:
     """`failed_read` of an object that was there when the job was planned."""
+    if status == 409:
+        return JobError(
+            "object_changed",
+            f"object {path} changed while the job was running; as it is now "
+            "it cannot be read (Swift answered 409)",
+        )
     if status != 404:
         return failed_read(path, status)
     return JobError(
@@ -307,7 +320,7 @@ class Inputs:
         self, version: Version, error: JobError | ClusterError
     ) -> JobError | ClusterError:
         """The error, or that a segment of a large object has changed."""
-        if not version.static or not isinstance(error, ClusterError):
+        if not version.static:
             return error
         segment = changed_segment(self._reader, version.path)
         if segment is None:
