@@ -130,6 +130,40 @@ def test_replicas_that_lag_are_passed_over(
     check_copied(account, stored)
 
 
+@pytest.fixture(scope="module")
+def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    """A cluster that asks all servers for the newest version."""
+    settings = ClusterSettings(proxy_options={"newest_inputs": "true"})
+    with started(tmp_path_factory.mktemp("asking"), settings) as cluster:
+        yield from with_container(Account(cluster))
+
+
+def test_named_object_is_the_newest_with_newest_inputs(
+    asking: Account, tmp_path: Path
+) -> None:
+    """Even if the plan's HEAD would meet a server that lags, and the VM too.
+
+    By default this is a matter of luck, as with any client's GET.
+    """
+    names = [f"o{number}" for number in range(6)]
+    program = put_guest(asking, "cat")
+    for name in names:
+        asking.put(name, b"old")
+        kept = keep_aside(replicas(asking, name)[:2], tmp_path / name)
+        asking.put(name, b"new")
+        for path, older in zip(replicas(asking, name)[:2], kept, strict=True):
+            lag(path, older)
+
+    answer = asking.post_job(
+        [
+            group(program, reads(asking.path(name)), STDOUT, name=name)
+            for name in names
+        ]
+    )
+
+    assert answer.text == "new" * 6
+
+
 def test_damaged_replicas_are_passed_over_when_streamed(
     account: Account,
 ) -> None:

@@ -105,6 +105,7 @@ class ProxySettings:
     job_caps: JobCaps
     system_images: tuple[SystemImage, ...]
     local_reads: bool
+    newest_inputs: bool
     default_content_type: str
     standalone_policies: tuple[str, ...]
     blob_bytes: int
@@ -225,6 +226,7 @@ def _proxy_settings(reader: _Reader) -> ProxySettings:
             _proxy_image(word) for word in reader.words("system_images")
         ),
         local_reads=reader.flag("local_reads", default=True),
+        newest_inputs=reader.flag("newest_inputs", default=False),
         default_content_type=reader.text(
             "default_content_type", "application/octet-stream"
         ),

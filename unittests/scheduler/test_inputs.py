@@ -112,6 +112,22 @@ def test_renewal_keeps_a_pin_that_is_right() -> None:
     assert inputs.version(PATH) is before
 
 
+@pytest.mark.parametrize("newest", [False, True])
+def test_named_object_is_looked_up_on_all_servers_if_so_asked(
+    *, newest: bool
+) -> None:
+    swift = FakeSwift()
+    swift.put("in/a", b"hello")
+    inputs = Inputs(
+        FakePipeline(swift), lambda path: True, PLANNED, 1000, newest=newest
+    )
+
+    inputs.resolve([PATH])
+
+    [head] = [line for line in swift.log if line.startswith("HEAD")]
+    assert head == f"HEAD {PATH}" + " newest" * newest
+
+
 def test_renewal_asks_all_servers_and_so_do_later_reads() -> None:
     swift = FakeSwift()
     swift.put("in/a", b"hello")

@@ -103,6 +103,7 @@ class JobController:
             self._readable_in_place,
             planned_at=f"{time.time():016.5f}",
             limit_bytes=settings.input_bytes,
+            newest=settings.newest_inputs,
         )
         self._blobs = Blobs(pipeline, service.cache, settings.blob_bytes)
         self._spool = Spool()

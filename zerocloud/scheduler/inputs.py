@@ -186,7 +186,11 @@ def vanished(path: ObjectPath, status: int) -> JobError | ClusterError:
 
 
 class Inputs:
-    """The versions of one job's inputs; one object has one version."""
+    """The versions of one job's inputs; one object has one version.
+
+    With `newest`, all of an object's servers are asked for it at plan time,
+    not the first that answers.
+    """
 
     def __init__(
         self,
@@ -194,11 +198,14 @@ class Inputs:
         replicated: Callable[[ObjectPath], bool],
         planned_at: str,
         limit_bytes: int,
+        *,
+        newest: bool = False,
     ) -> None:
         self._reader = reader
         self._replicated = replicated
         self._planned_at = planned_at
         self._limit_bytes = limit_bytes
+        self._newest = newest
         self._versions: dict[ObjectPath, Version] = {}
         self._read: set[ObjectPath] = set()
         self._lagging: set[ObjectPath] = set()
@@ -342,7 +349,8 @@ class Inputs:
             )
 
     def _head(self, path: ObjectPath) -> Version:
-        return self._find(path, failed_read)[0]
+        headers = _NEWEST if self._newest else None
+        return self._find(path, failed_read, headers)[0]
 
     def _find(
         self,
