@@ -9,6 +9,8 @@ from __future__ import annotations
 import configparser
 import math
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,9 @@ from pathlib import Path
 import pytest
 
 from zerocloud.config import (
+    check_names,
     option_tables,
+    options_of,
     read_executor_settings,
     read_proxy_settings,
 )
@@ -113,6 +117,117 @@ def test_sample_states_unit_and_range_of_every_number(kind: str) -> None:
         for suffix, unit in _UNITS:
             if option.name.endswith(suffix):
                 assert unit in option.comment, option.name
+
+
+@KINDS
+def test_sample_states_the_range_of_the_tables(kind: str) -> None:
+    listed = {option.name: option.bounds for option in options(kind)}
+    for known in options_of()[kind]:
+        bounds = listed[known.name]
+        found = None if bounds is None else tuple(map(float, bounds))
+        wanted = None if known.low is None else (known.low, known.high)
+        assert found == wanted, known.name
+
+
+@KINDS
+def test_sample_states_what_an_option_without_a_range_may_be(
+    kind: str,
+) -> None:
+    words = {
+        "flag": "true or false",
+        "path": "absolute path",
+        "key": "least 16 characters",
+        "words": "blanks between",
+        "text": "type",
+    }
+    listed = {option.name: option.comment for option in options(kind)}
+    for known in options_of()[kind]:
+        if known.low is None:
+            said = " ".join(listed[known.name].split()).lower()
+            assert words[known.kind] in said, known.name
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("bad", "options"),
+    [
+        ("not a word", "flag"),
+        ("many", "whole"),
+        ("1.5", "whole"),
+        ("", "whole"),
+        ("soon", "seconds"),
+        ("nan", "seconds"),
+        ("inf", "seconds"),
+        ("relative/path", "path"),
+        ("tooshort", "key"),
+        ("nothing=", "words"),
+        ("text", "text"),
+    ],
+)
+def test_bad_value_of_any_option_is_an_error_that_names_it(
+    kind: str, bad: str, options: str
+) -> None:
+    for option in options_of()[kind]:
+        # Policies are checked against swift.conf, when the server starts.
+        if option.kind == options and option.name != "standalone_policies":
+            with pytest.raises(ConfigError, match=f"^{option.name} "):
+                READERS[kind](KEY | {option.name: bad})
+
+
+@KINDS
+def test_name_that_is_no_option_is_an_error_that_names_the_nearest(
+    kind: str,
+) -> None:
+    check_names(kind, [option.name for option in options_of()[kind]])
+    swifts = ["__name__", "log_level", "log_statsd_host", "statsd_emit_legacy"]
+    check_names(kind, swifts)
+    wrong = "max_memory_byte is not an option of this filter; did you mean "
+    with pytest.raises(ConfigError, match=f"^{wrong}max_memory_bytes"):
+        check_names(kind, ["max_memory_byte"])
+    with pytest.raises(ConfigError, match=r"^zzz is not .* none like it"):
+        check_names(kind, ["zzz"])
+
+
+def test_options_of_the_other_filter_are_not_known() -> None:
+    with pytest.raises(ConfigError, match=r"^slots is not an option"):
+        check_names("proxy", ["slots"])
+    with pytest.raises(ConfigError, match=r"^max_nodes is not an option"):
+        check_names("executor", ["max_nodes"])
+
+
+def test_image_named_twice_with_different_contents_is_an_error() -> None:
+    one, two = "a" * 64, "b" * 64
+    same = f"py={one} python={one} py={one}"
+    assert (
+        len(read_proxy_settings(KEY | {"system_images": same}).system_images)
+        == 3
+    )
+    for kind, words in (
+        ("proxy", f"py={one} py={two}"),
+        ("executor", "py=/a.tar py=/b.tar"),
+    ):
+        with pytest.raises(
+            ConfigError, match=r"^system_images has 'py' twice"
+        ):
+            READERS[kind](KEY | {"system_images": words})
+
+
+def test_configuration_page_is_made_of_the_tables_and_samples() -> None:
+    done = subprocess.run(
+        [sys.executable, ETC.parent / "tools" / "build_docs", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_configuration_page_names_every_option() -> None:
+    text = (ETC.parent / "docs" / "configuration.md").read_text("utf-8")
+    proxy, _, executor = text.partition("\n## Storage servers")
+    for kind, part in (("proxy", proxy), ("executor", executor)):
+        for option in options_of()[kind]:
+            assert f"\n| `{option.name}` | " in part
 
 
 @RANGED

@@ -2,15 +2,20 @@
 
 Parsed once, when the server starts.  A bad value raises ConfigError with the
 option's name, the value and what is allowed, so that the server does not
-start.  Units are in the names.  The samples in etc/ list every option with its
-default (a test holds them to the tables here).
+start; so does a name that is no option, as a limit that is misspelled would
+not hold.  Units are in the names.  The samples in etc/ list every option with
+its default and range, docs/configuration.md too (tests hold both to the
+tables here).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from zerocloud.errors import ConfigError
 from zerocloud.job.limits import GIB, MIB, JobCaps, Limits
@@ -19,22 +24,56 @@ TRUE_WORDS = {"true", "1", "yes", "on", "t", "y"}
 FALSE_WORDS = {"false", "0", "no", "off", "f", "n"}
 
 
+Kind = Literal["flag", "whole", "seconds", "text", "words", "path", "key"]
+
+# What Swift puts into each section, and what its loggers take from there.
+SWIFTS_PREFIXES = ("__", "log_", "statsd_")
+
+
+@dataclass(frozen=True)
+class Option:
+    """What an option may be: its default as text, its range if it has one."""
+
+    name: str
+    kind: Kind
+    default: str
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def unit(self) -> str:
+        """`bytes`, `seconds`, or nothing for a count and for texts."""
+        if self.kind == "seconds":
+            return "seconds"
+        return "bytes" if self.name.endswith("_bytes") else ""
+
+
 class _Reader:
     """Reads options out of a conf dict, remembering which were read."""
 
     def __init__(self, conf: Mapping[str, str]) -> None:
         self._conf = conf
-        self.names: list[tuple[str, str]] = []
+        self.options: list[Option] = []
 
-    def _text(self, name: str, default: str) -> str:
-        self.names.append((name, default))
-        return str(self._conf.get(name, default)).strip()
+    def _text(self, option: Option) -> str:
+        self.options.append(option)
+        return str(self._conf.get(option.name, option.default)).strip()
 
     def text(self, name: str, default: str) -> str:
-        return self._text(name, default)
+        return self._text(Option(name, "text", default))
+
+    def path(self, name: str, default: str) -> Path:
+        """An absolute path; an empty one only as the default."""
+        value = self._text(Option(name, "path", default))
+        if not value.startswith("/") and value != default:
+            raise ConfigError(
+                f"{name} is {value!r}; allowed is an absolute path"
+            )
+        return Path(value)
 
     def flag(self, name: str, *, default: bool) -> bool:
-        value = self._text(name, "true" if default else "false").lower()
+        word = "true" if default else "false"
+        value = self._text(Option(name, "flag", word)).lower()
         if value in TRUE_WORDS:
             return True
         if value in FALSE_WORDS:
@@ -42,7 +81,7 @@ class _Reader:
         raise ConfigError(f"{name} is {value!r}; allowed is true or false")
 
     def whole(self, name: str, default: int, low: int, high: int) -> int:
-        value = self._text(name, str(default))
+        value = self._text(Option(name, "whole", str(default), low, high))
         try:
             number = int(value)
         except ValueError:
@@ -57,7 +96,7 @@ class _Reader:
     def seconds(
         self, name: str, default: float, low: float, high: float
     ) -> float:
-        value = self._text(name, f"{default:g}")
+        value = self._text(Option(name, "seconds", f"{default:g}", low, high))
         try:
             number = float(value)
         except ValueError:
@@ -70,10 +109,10 @@ class _Reader:
         return number
 
     def words(self, name: str, default: str = "") -> tuple[str, ...]:
-        return tuple(self._text(name, default).split())
+        return tuple(self._text(Option(name, "words", default)).split())
 
     def key(self, name: str, *, required: bool) -> bytes:
-        value = self._text(name, "")
+        value = self._text(Option(name, "key", ""))
         if not value and not required:
             return b""
         if len(value) < MIN_KEY_LENGTH:
@@ -86,6 +125,7 @@ class _Reader:
 
 MIN_KEY_LENGTH = 16
 MAX_BYTES = 1024 * GIB
+_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(\s*;[\x20-\x7e]*)?")
 
 
 @dataclass(frozen=True)
@@ -210,6 +250,37 @@ def _proxy_image(word: str) -> SystemImage:
     return SystemImage(name, digest)
 
 
+def _once(
+    images: Iterable[tuple[str, object]],
+) -> None:
+    """ConfigError when a name stands for two images."""
+    known: dict[str, object] = {}
+    for name, image in images:
+        if known.setdefault(name, image) != image:
+            raise ConfigError(
+                f"system_images has {name!r} twice, and not the same; allowed "
+                "is one image for a name"
+            )
+
+
+def _proxy_images(reader: _Reader) -> tuple[SystemImage, ...]:
+    images = tuple(
+        _proxy_image(word) for word in reader.words("system_images")
+    )
+    _once((image.name, image) for image in images)
+    return images
+
+
+def _content_type(reader: _Reader) -> str:
+    name = "default_content_type"
+    value = reader.text(name, "application/octet-stream")
+    if not _MEDIA_TYPE.fullmatch(value):
+        raise ConfigError(
+            f"{name} is {value!r}; allowed is a media type such as text/plain"
+        )
+    return value
+
+
 def read_proxy_settings(conf: Mapping[str, str]) -> ProxySettings:
     """Parse the proxy filter's options; raises ConfigError."""
     return _proxy_settings(_Reader(conf))
@@ -222,14 +293,10 @@ def _proxy_settings(reader: _Reader) -> ProxySettings:
             "previous_cluster_key", required=False
         ),
         job_caps=_job_caps(reader),
-        system_images=tuple(
-            _proxy_image(word) for word in reader.words("system_images")
-        ),
+        system_images=_proxy_images(reader),
         local_reads=reader.flag("local_reads", default=True),
         newest_inputs=reader.flag("newest_inputs", default=False),
-        default_content_type=reader.text(
-            "default_content_type", "application/octet-stream"
-        ),
+        default_content_type=_content_type(reader),
         standalone_policies=reader.words("standalone_policies"),
         blob_bytes=reader.whole("max_blob_bytes", 1 * GIB, 1024, MAX_BYTES),
         input_bytes=reader.whole("max_input_bytes", 5 * GIB, 0, MAX_BYTES),
@@ -257,10 +324,12 @@ def _executor_image(word: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-def _folder(name: str, value: str) -> Path:
-    if not value.startswith("/"):
-        raise ConfigError(f"{name} is {value!r}; allowed is an absolute path")
-    return Path(value)
+def _executor_images(reader: _Reader) -> tuple[tuple[str, Path], ...]:
+    images = tuple(
+        _executor_image(word) for word in reader.words("system_images")
+    )
+    _once(images)
+    return images
 
 
 def read_executor_settings(conf: Mapping[str, str]) -> ExecutorSettings:
@@ -269,21 +338,17 @@ def read_executor_settings(conf: Mapping[str, str]) -> ExecutorSettings:
 
 
 def _executor_settings(reader: _Reader) -> ExecutorSettings:
-    state = _folder(
-        "state_dir", reader.text("state_dir", "/var/lib/zerocloud")
-    )
-    cache = reader.text("cache_dir", "")
+    state = reader.path("state_dir", "/var/lib/zerocloud")
+    cache = reader.path("cache_dir", "")
     return ExecutorSettings(
         cluster_key=reader.key("cluster_key", required=True),
         previous_cluster_key=reader.key(
             "previous_cluster_key", required=False
         ),
-        zvm=_folder("zvm", reader.text("zvm", "/usr/bin/zvm")),
+        zvm=reader.path("zvm", "/usr/bin/zvm"),
         state_dir=state,
-        cache_dir=_folder("cache_dir", cache) if cache else state / "cache",
-        system_images=tuple(
-            _executor_image(word) for word in reader.words("system_images")
-        ),
+        cache_dir=cache if cache.is_absolute() else state / "cache",
+        system_images=_executor_images(reader),
         slots=reader.whole("slots", 8, 1, 10_000),
         # Queued tasks hold connections of the object server: well below
         # its max_clients (1024), so that storage is always reachable.
@@ -310,10 +375,45 @@ def _executor_settings(reader: _Reader) -> ExecutorSettings:
     )
 
 
-def option_tables() -> dict[str, list[tuple[str, str]]]:
-    """Every option and its default as text, per filter, for the samples."""
+def options_of() -> dict[str, tuple[Option, ...]]:
+    """Every option per filter (`proxy`, `executor`), in the readers' order."""
     key = {"cluster_key": "x" * MIN_KEY_LENGTH}
     proxy, executor = _Reader(key), _Reader(key)
     _proxy_settings(proxy)
     _executor_settings(executor)
-    return {"proxy": proxy.names, "executor": executor.names}
+    return {
+        "proxy": tuple(proxy.options),
+        "executor": tuple(executor.options),
+    }
+
+
+def option_tables() -> dict[str, list[tuple[str, str]]]:
+    """Every option and its default as text, per filter, for the samples."""
+    return {
+        kind: [(option.name, option.default) for option in options]
+        for kind, options in options_of().items()
+    }
+
+
+def unknown_options(kind: str, names: Iterable[str]) -> dict[str, str]:
+    """Names that are no options of the filter, each with the nearest one.
+
+    The nearest is empty when none is near.  What Swift puts into a section, and
+    what its loggers read from there, is known.
+    """
+    known = [option.name for option in options_of()[kind]]
+    return {
+        name: next(iter(difflib.get_close_matches(name, known, 1)), "")
+        for name in names
+        if name not in known and not name.startswith(SWIFTS_PREFIXES)
+    }
+
+
+def check_names(kind: str, names: Iterable[str]) -> None:
+    """ConfigError for a name in the filter's own section that is no option."""
+    for name, near in unknown_options(kind, names).items():
+        hint = f"did you mean {near}?" if near else "it has none like it"
+        raise ConfigError(
+            f"{name} is not an option of this filter; {hint} "
+            "(docs/configuration.md lists all)"
+        )

@@ -34,7 +34,7 @@ from swift.common.utils import get_logger
 
 from zerocloud import __version__
 from zerocloud import headers as names
-from zerocloud.config import ProxySettings, read_proxy_settings
+from zerocloud.config import ProxySettings, check_names, read_proxy_settings
 from zerocloud.errors import ClusterError, JobError, ZeroCloudError
 from zerocloud.job.description import job_schema
 from zerocloud.scheduler.clientwatch import close_when_reset
@@ -244,6 +244,7 @@ def filter_factory(
     global_conf: dict[str, str], **local_conf: str
 ) -> Callable[[Any], ZeroCloudMiddleware]:
     """paste.deploy's entry point; ConfigError for a bad option."""
+    check_names("proxy", local_conf)
     conf = {**global_conf, **local_conf}
     settings = read_proxy_settings(conf)
     check_policies(settings.standalone_policies)

@@ -31,7 +31,11 @@ from typing import Any
 from swift.common.utils import get_logger
 
 from zerocloud import headers
-from zerocloud.config import ExecutorSettings, read_executor_settings
+from zerocloud.config import (
+    ExecutorSettings,
+    check_names,
+    read_executor_settings,
+)
 from zerocloud.errors import ConfigError, ProtocolError, TaskRefused
 from zerocloud.executor import localobject
 from zerocloud.executor.admission import need_of
@@ -255,6 +259,7 @@ def filter_factory(
     global_conf: Mapping[str, str], **local_conf: str
 ) -> Callable[[Any], ExecutorFilter]:
     """Paste's entry point; a bad option raises ConfigError at once."""
+    check_names("executor", local_conf)
     conf = {**global_conf, **local_conf}
     settings = read_executor_settings(conf)
     _check_files(settings)
