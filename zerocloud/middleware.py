@@ -37,6 +37,13 @@ from zerocloud import headers as names
 from zerocloud.config import ProxySettings, check_names, read_proxy_settings
 from zerocloud.errors import ClusterError, JobError, ZeroCloudError
 from zerocloud.job.description import job_schema
+from zerocloud.observe import (
+    NO_PROXY_COUNTERS,
+    PROXY_COUNTERS,
+    PROXY_PREFIX,
+    Counters,
+)
+from zerocloud.scheduler.accounting import count_error
 from zerocloud.scheduler.clientwatch import close_when_reset
 from zerocloud.scheduler.concurrency import Timeout
 from zerocloud.scheduler.controller import (
@@ -60,10 +67,17 @@ StartResponse = Callable[..., Any]
 class ZeroCloudMiddleware:
     """The filter; one per proxy process."""
 
-    def __init__(self, app: Any, settings: ProxySettings, logger: Any) -> None:
+    def __init__(
+        self,
+        app: Any,
+        settings: ProxySettings,
+        logger: Any,
+        counters: Counters = NO_PROXY_COUNTERS,
+    ) -> None:
         self._app = app
         self._settings = settings
         self._logger = logger
+        self._counters = counters
         self._service: Service | None = None
 
     def __call__(
@@ -77,22 +91,27 @@ class ZeroCloudMiddleware:
         if mode is None or path is None or env["REQUEST_METHOD"] == "OPTIONS":
             return self._app(env, start_response)  # type: ignore[no-any-return] # WSGI
         close_when_reset(env)
+        self._counters.add("jobs")
         request = SwobRequest(env)
         report = wants_report(request.headers.get("Accept", ""))
         try:
             check_mode(mode.strip(), request.method, path)
             response = self._run(request, path, report)
         except ZeroCloudError as error:
-            response = error_response(error, as_json=report)
+            response = self._error(error, as_json=report)
         except (Exception, Timeout):
             # Swift's timeouts are no Exceptions.
             self._logger.exception("job failed unexpectedly")
             text = f"internal error; transaction {_transaction(env)}"
-            response = error_response(
+            response = self._error(
                 ClusterError("internal", text), as_json=report
             )
         response.request = request
         return response(env, start_response)  # type: ignore[no-any-return] # WSGI
+
+    def _error(self, error: ZeroCloudError, *, as_json: bool) -> Response:
+        count_error(self._counters, error)
+        return error_response(error, as_json=as_json)
 
     def _run(
         self, request: Any, path: tuple[str, ...], report: bool
@@ -121,7 +140,9 @@ class ZeroCloudMiddleware:
         """Made with the first job: the pipeline is not complete before."""
         if self._service is None:
             rings = Rings(self._app._pipeline_final_app)
-            self._service = Service(self._settings, rings, self._logger)
+            self._service = Service(
+                self._settings, rings, self._logger, self._counters
+            )
         return self._service
 
 
@@ -249,9 +270,12 @@ def filter_factory(
     settings = read_proxy_settings(conf)
     check_policies(settings.standalone_policies)
     register_swift_info("zerocloud", **swift_info(settings))
-    logger = get_logger(conf, log_route="zerocloud")
+    logger = get_logger(
+        conf, log_route="zerocloud", statsd_tail_prefix=PROXY_PREFIX
+    )
+    counters = Counters(PROXY_COUNTERS, logger)
 
     def factory(app: Any) -> ZeroCloudMiddleware:
-        return ZeroCloudMiddleware(app, settings, logger)
+        return ZeroCloudMiddleware(app, settings, logger, counters)
 
     return factory

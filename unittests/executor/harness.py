@@ -24,8 +24,10 @@ from swift.common.exceptions import DiskFileNotExist
 from swift.common.utils import Timestamp
 
 from unittests.fakes.processes import CLUSTER_KEY, settings
+from unittests.fakes.statsd import FakeStatsd
 from zerocloud.executor.controller import Log
 from zerocloud.executor.service import ExecutorFilter
+from zerocloud.observe import EXECUTOR_COUNTERS, Counters
 from zerocloud.protocol import frames, signing, task
 from zerocloud.protocol.frames import Frame, FrameSigner
 from zerocloud.protocol.report import Report, parse_report
@@ -149,7 +151,9 @@ class Node:
         self.faults: list[str] = []
         self.server = FakeServer(folder)
         log = Log(self.logged.append, self.logged.append, self._fault)
-        self.filter = ExecutorFilter(self._app, self.settings, log)
+        self.statsd = FakeStatsd()
+        counters = Counters(EXECUTOR_COUNTERS, self.statsd)
+        self.filter = ExecutorFilter(self._app, self.settings, log, counters)
         self.filter._pipeline_final_app = self.server
 
     def _fault(self, text: str) -> None:

@@ -278,6 +278,29 @@ def test_task_has_one_log_line_without_secrets(node):
     assert str(node.folder) not in line
 
 
+def test_task_is_counted_with_its_times_and_bytes(node):
+    run(node, b"fake print:four").finish()
+    counts, timings = node.statsd.counts, node.statsd.timings
+    assert counts["tasks"] == 1
+    assert counts["tasks.outcome.exit"] == 1
+    assert counts["blobs.needed"] == 1
+    assert counts["programs.compiled"] + counts["programs.cached"] == 1
+    assert counts["bytes.staged"] == 4
+    assert not [name for name in counts if "failed" in name]
+    assert {"tasks.queue.timing", "tasks.run.timing"} < set(timings)
+    run(node, b"fake print:four", job="another").finish()
+    assert counts["tasks"] == 2
+    assert counts["programs.cached"] >= 1
+    assert counts["bytes.staged"] == 8
+
+
+def test_task_that_the_node_fails_is_counted_by_its_code(make_node):
+    node = make_node(reserve_bytes=str(1 << 40))
+    started(node, "cat").finish()
+    assert node.statsd.counts["tasks.failed.disk_full"] == 1
+    assert node.statsd.counts["tasks"] == 1
+
+
 def _in_a_blob(node):
     talk = started(node, "cat", blob=False)
     talk.send(frames.BLOB, 0, b"fake")
@@ -340,6 +363,8 @@ def test_proxy_ending_its_stream_early_leaves_nothing(node, stage):
     talk.close()
     [line] = [x for x in node.logged if x.startswith("task ")]
     assert 'cancelled="the proxy ended its stream early"' in line
+    assert node.statsd.counts["tasks.cancelled"] == 1
+    assert not [n for n in node.statsd.counts if "tasks.failed" in n]
 
 
 def test_proxy_vanishing_before_the_first_frame_leaves_nothing(node):

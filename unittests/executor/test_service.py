@@ -63,6 +63,7 @@ def test_task_with_a_wrong_key_is_refused_and_logged_without_it(node):
     assert "127.0.0.9" in line
     assert key_id(KEY) in line
     assert KEY.decode() not in line
+    assert node.statsd.counts == {"tasks.refused.unknown_key": 1}
 
 
 def test_task_signed_with_the_previous_key_is_run(make_node):

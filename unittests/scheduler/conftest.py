@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from unittests.fakes.statsd import FakeStatsd
 from unittests.scheduler.node_fake import KEY, FakeNodes
 from unittests.scheduler.swift_fake import (
     ACCOUNT,
@@ -17,6 +18,7 @@ from unittests.scheduler.swift_fake import (
     FakeSwift,
 )
 from zerocloud.config import read_proxy_settings
+from zerocloud.observe import PROXY_COUNTERS, Counters
 from zerocloud.scheduler.controller import (
     JobController,
     Request,
@@ -33,6 +35,9 @@ class Log:
         self.lines: list[str] = []
 
     def info(self, form: str, *args: Any) -> None:
+        self.lines.append(form % args)
+
+    def warning(self, form: str, *args: Any) -> None:
         self.lines.append(form % args)
 
 
@@ -58,6 +63,7 @@ class Cluster:
     user: str = OWNER
     owns: str = ACCOUNT
     log: Log = field(default_factory=Log)
+    statsd: FakeStatsd = field(default_factory=FakeStatsd)
     options: dict[str, str] = field(default_factory=dict)
     env: dict[str, Any] = field(default_factory=dict)
 
@@ -79,6 +85,7 @@ class Cluster:
                 settings=read_proxy_settings(conf),
                 rings=self.nodes,
                 logger=self.log,
+                counters=Counters(PROXY_COUNTERS, self.statsd),
                 connect=self.nodes.connect,
             )
         return self._service

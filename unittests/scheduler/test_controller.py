@@ -495,7 +495,7 @@ def test_each_job_is_one_line_in_the_log(cluster: Cluster) -> None:
     cluster.run([group("name", count=2)])
 
     [line] = cluster.log.lines
-    assert line.startswith("tx=tx-unit job=")
+    assert line.startswith("job txn=tx-unit job=")
     assert "status=succeeded nodes=2 failed=0" in line
 
 
@@ -505,3 +505,26 @@ def test_refused_job_is_one_line_in_the_log(cluster: Cluster) -> None:
 
     [line] = cluster.log.lines
     assert "status=failed stage=resolve code=not_found" in line
+
+
+def test_refused_job_is_logged_without_its_own_words(cluster: Cluster) -> None:
+    with pytest.raises(JobError, match="hunter2"):
+        cluster.run([{**group("name"), "hunter2": 1}])
+
+    [line] = cluster.log.lines
+    assert "code=job_schema" in line
+    assert "reason=" not in line
+
+
+def test_job_is_counted_with_its_bytes_and_stages(cluster: Cluster) -> None:
+    cluster.swift.put("in/a", b"hello")
+    cluster.run([group(devices=[stdin("in/a"), STDOUT])])
+
+    counts, timings = cluster.statsd.counts, cluster.statsd.timings
+    assert counts["jobs.succeeded"] == 1
+    assert counts["nodes"] == 1
+    assert counts["nodes.failed"] == 0
+    assert counts["bytes.in_place"] == counts["bytes.output"] == 5
+    assert {f"jobs.{s}.timing" for s in ("total", "plan", "run")} < set(
+        timings
+    )

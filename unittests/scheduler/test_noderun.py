@@ -149,6 +149,7 @@ def test_every_failed_try_is_a_line_in_the_log(cluster: Cluster) -> None:
     assert len(failed) == 2
     assert "attempt=1" in failed[0]
     assert "server=127.0.0" in failed[0]
+    assert cluster.statsd.counts["tasks.failed.node_lost"] == 2
 
 
 def test_silent_node_is_left_after_node_timeout(cluster: Cluster) -> None:

@@ -22,7 +22,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
-from zerocloud import observe
 from zerocloud.config import ExecutorSettings
 from zerocloud.errors import (
     ClusterError,
@@ -30,6 +29,12 @@ from zerocloud.errors import (
     TaskRefused,
 )
 from zerocloud.executor import channels, transfer
+from zerocloud.executor.accounting import (
+    Ending,
+    Times,
+    count_task,
+    task_line,
+)
 from zerocloud.executor.admission import Admission, Caps, Ticket
 from zerocloud.executor.blobs import BlobStore
 from zerocloud.executor.duplex import Exchange, PeerGone
@@ -40,6 +45,7 @@ from zerocloud.executor.program import OpenProgram, Programs
 from zerocloud.executor.staging import Staging
 from zerocloud.executor.verify import Proof, Verifier
 from zerocloud.job.limits import MIB
+from zerocloud.observe import NO_EXECUTOR_COUNTERS, Counters
 from zerocloud.protocol import frames
 from zerocloud.protocol.manifest import (
     Manifest,
@@ -69,9 +75,15 @@ class Log:
 class Node:
     """What the tasks of one storage node share."""
 
-    def __init__(self, settings: ExecutorSettings, log: Log) -> None:
+    def __init__(
+        self,
+        settings: ExecutorSettings,
+        log: Log,
+        counters: Counters = NO_EXECUTOR_COUNTERS,
+    ) -> None:
         self.settings = settings
         self.log = log
+        self.counters = counters
         self.sandbox = Sandbox(settings, log.warning)
         self.blobs = BlobStore(
             settings.cache_dir, settings.cache_bytes, settings.reserve_bytes
@@ -132,15 +144,6 @@ def _check_limits(document: TaskDocument, settings: ExecutorSettings) -> None:
         )
 
 
-@dataclass
-class _Times:
-    queued: float = 0.0
-    prepared: float = 0.0
-    compiled: float = 0.0
-    ran: float = 0.0
-    verified: float = 0.0
-
-
 class Task:
     """One accepted task; `release` must be called in the end."""
 
@@ -157,8 +160,9 @@ class Task:
         self._held = ExitStack()
         self._vm_files = self._held.enter_context(ExitStack())
         self._local: LocalObject | None = None
-        self._times = _Times()
+        self._times = Times()
         self._outcome = "cancelled"
+        self._report: Report | None = None
         self._began = time.monotonic()
         self._ticket = ticket
         self._held.callback(ticket.release)
@@ -186,7 +190,7 @@ class Task:
             message = "the storage node failed"
             self._fail(exchange, "internal", _error(message, retry=True))
         finally:
-            self._log_line(exchange)
+            self._account(exchange)
 
     def _fail(
         self, exchange: Exchange, outcome: str, error: dict[str, Any]
@@ -259,6 +263,8 @@ class Task:
             if fd is not None:
                 here[digest] = self._keep(fd)
         need = [d for d in dict.fromkeys(digests) if d not in here]
+        node.counters.add("blobs.cached", len(here))
+        node.counters.add("blobs.needed", len(need))
         return program, here, need
 
     def _receive_blobs(
@@ -358,7 +364,8 @@ class Task:
         self._times.ran = time.monotonic() - began
         self._ticket.settle(sum(os.fstat(fd).st_size for fd in outputs))
         self._outcome = f"{report.outcome.kind}:{report.outcome.code}"
-        return self._noted(report)
+        self._report = self._noted(report)
+        return self._report
 
     def _send_outputs(
         self, exchange: Exchange, report: Report, outputs: list[int]
@@ -411,26 +418,14 @@ class Task:
         task = self._document
         return f"{task.job}/{task.node}/{task.attempt}"
 
-    def _log_line(self, exchange: Exchange) -> None:
-        task, times = self._document, self._times
-        self._node.log.info(
-            "task "
-            + observe.fields(
-                txn=self._transaction or None,
-                job=task.job,
-                node=task.node,
-                attempt=task.attempt,
-                outcome=self._outcome,
-                cancelled=exchange.cancelled or None,
-                queue_seconds=times.queued,
-                prepare_seconds=times.prepared,
-                compile_seconds=times.compiled or None,
-                run_seconds=times.ran,
-                verify_seconds=times.verified or None,
-                total_seconds=time.monotonic() - self._began,
-                local_bytes=self._local_bytes,
-            )
+    def _account(self, exchange: Exchange) -> None:
+        node = self._node
+        self._times.total = time.monotonic() - self._began
+        ending = Ending(self._outcome, self._report, exchange.cancelled)
+        node.log.info(
+            task_line(self._document, self._transaction, self._times, ending)
         )
+        count_task(node.counters, self._times, ending)
 
 
 def _manifest(

@@ -42,6 +42,12 @@ from zerocloud.executor.admission import need_of
 from zerocloud.executor.controller import Log, Node, Task
 from zerocloud.executor.duplex import Exchange, PeerGone, Refusal, Upstream
 from zerocloud.executor.replay import ReplayGuard
+from zerocloud.observe import (
+    EXECUTOR_COUNTERS,
+    EXECUTOR_PREFIX,
+    NO_EXECUTOR_COUNTERS,
+    Counters,
+)
 from zerocloud.protocol import frames, signing, task
 from zerocloud.protocol.signing import TaskRequest
 from zerocloud.protocol.strict import to_json
@@ -80,8 +86,15 @@ class ExecutorFilter:
 
     _pipeline_final_app: Any = None
 
-    def __init__(self, app: Any, settings: ExecutorSettings, log: Log) -> None:
+    def __init__(
+        self,
+        app: Any,
+        settings: ExecutorSettings,
+        log: Log,
+        counters: Counters = NO_EXECUTOR_COUNTERS,
+    ) -> None:
         self._app = app
+        self._counters = counters
         self._settings = settings
         self._log = log
         self._keys = tuple(
@@ -89,7 +102,7 @@ class ExecutorFilter:
             for key in (settings.cluster_key, settings.previous_cluster_key)
             if key
         )
-        self._node = Node(settings, log)
+        self._node = Node(settings, log, counters)
         self._replay = ReplayGuard(settings.state_dir)
 
     def __call__(
@@ -217,6 +230,7 @@ class ExecutorFilter:
         start_response: StartResponse,
         refused: TaskRefused,
     ) -> Iterable[bytes]:
+        self._counters.add_word("tasks.refused", refused.code)
         if refused.status == 403:
             self._log.warning(
                 f"task request of {environ.get('REMOTE_ADDR')} refused: "
@@ -263,10 +277,15 @@ def filter_factory(
     conf = {**global_conf, **local_conf}
     settings = read_executor_settings(conf)
     _check_files(settings)
-    logger = get_logger(conf, log_route="zerocloud-executor")
+    logger = get_logger(
+        conf,
+        log_route="zerocloud-executor",
+        statsd_tail_prefix=EXECUTOR_PREFIX,
+    )
+    counters = Counters(EXECUTOR_COUNTERS, logger)
     log = Log(logger.info, logger.warning, logger.exception)
 
     def make(app: Any) -> ExecutorFilter:
-        return ExecutorFilter(app, settings, log)
+        return ExecutorFilter(app, settings, log, counters)
 
     return make

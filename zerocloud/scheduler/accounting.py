@@ -1,15 +1,17 @@
-"""What a job cost: the numbers of the report, of X-Nexe-Cdr-Line and the log.
+"""What a job cost: the numbers of report, X-Nexe-Cdr-Line, log and counters.
 
-Pure: finished nodes in, numbers and texts out.  The CDR line keeps the
+Finished nodes in, numbers and texts out.  The CDR line keeps the
 ancestor's ten numbers per node, of which some have no meaning any more and
 are 0 (there are no disk writes beside the staged outputs).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from zerocloud.errors import JobError, ZeroCloudError
+from zerocloud.observe import Counters
 from zerocloud.scheduler.exchange import Finished
 
 
@@ -43,6 +45,31 @@ def totals(results: Iterable[Finished]) -> Totals:
         ),
         cpu_seconds=sum(r.report.cpu_seconds for r in done),
     )
+
+
+def count_job(
+    counters: Counters, status: str, sums: Totals, timing: Mapping[str, float]
+) -> None:
+    """Count a job that is answered: `succeeded` or `failed`."""
+    counters.add(f"jobs.{status}")
+    counters.add("nodes", sums.nodes)
+    counters.add("nodes.failed", sums.failed)
+    counters.add("bytes.in_place", sums.in_place_bytes)
+    counters.add("bytes.streamed", sums.streamed_bytes)
+    counters.add("bytes.output", sums.output_bytes)
+    counters.add("cpu_milliseconds", round(sums.cpu_seconds * 1000))
+    for stage, seconds in timing.items():
+        counters.took(f"jobs.{stage}", seconds)
+
+
+def count_error(counters: Counters, error: ZeroCloudError) -> None:
+    """Count a job that got no answer but an error."""
+    if error.code == "client_disconnect":
+        counters.add("jobs.abandoned")
+    elif isinstance(error, JobError):
+        counters.add_word("jobs.refused", error.code)
+    else:
+        counters.add_word("jobs.error", error.code)
 
 
 def cdr_line(total_seconds: float, results: Iterable[Finished]) -> str:

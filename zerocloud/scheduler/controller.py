@@ -26,8 +26,8 @@ from zerocloud.errors import ClusterError, JobError
 from zerocloud.job.expand import PlanContext, build_plan, check_images
 from zerocloud.job.paths import ObjectPath
 from zerocloud.job.plan import Plan
-from zerocloud.observe import fields
-from zerocloud.scheduler.accounting import totals
+from zerocloud.observe import NO_PROXY_COUNTERS, Counters, fields
+from zerocloud.scheduler.accounting import count_job, totals
 from zerocloud.scheduler.authorize import Rights, check_identity
 from zerocloud.scheduler.blobs import BlobCache, Blobs, Wanted
 from zerocloud.scheduler.clientwatch import ClientWatch
@@ -64,6 +64,7 @@ class Service:
     settings: ProxySettings
     rings: Any
     logger: Any
+    counters: Counters = NO_PROXY_COUNTERS
     connect: Connect = connect
     cache: BlobCache = field(default_factory=BlobCache)
     known: KnownBlobs = field(default_factory=KnownBlobs)
@@ -272,7 +273,8 @@ class JobController:
             ),
             connect=service.connect,
             task_attempts=settings.task_attempts,
-            log=self._log,
+            log=self._warn,
+            counters=service.counters,
         )
 
     def _cluster(self, plan: Plan) -> Cluster:
@@ -318,12 +320,17 @@ class JobController:
             raise client_gone()
 
     def _log(self, text: str) -> None:
-        self._service.logger.info(
-            "%s", f"{fields(tx=self._request.transaction)} {text}"
-        )
+        self._service.logger.info("%s", self._line("job", text))
+
+    def _warn(self, text: str) -> None:
+        self._service.logger.warning("%s", self._line("try", text))
+
+    def _line(self, kind: str, text: str) -> str:
+        return f"{kind} {fields(txn=self._request.transaction)} {text}"
 
     def _log_end(self, end: JobEnd) -> None:
         sums = totals(end.results)
+        count_job(self._service.counters, end.status, sums, end.timing)
         self._log(
             fields(
                 job=self.job_id,
@@ -348,7 +355,6 @@ class JobController:
                 error.code == "client_disconnect"
             )
             self._life.enter(Stage.ABANDONED if gone else Stage.FAILED)
-        known = isinstance(error, JobError | ClusterError)
         self._log(
             fields(
                 job=self.job_id,
@@ -356,10 +362,19 @@ class JobController:
                 status=self._life.stage.value,
                 stage=where,
                 code=getattr(error, "code", "internal"),
-                reason=str(error) if known else type(error).__name__,
+                where=getattr(error, "where", None) or None,
+                reason=_reason(error),
                 total_seconds=self._life.timing()["total"],
             )
         )
+
+
+def _reason(error: BaseException) -> str | None:
+    """What the log says of an error; a job's own words are not for it."""
+    if isinstance(error, JobError):
+        return None
+    known = isinstance(error, ClusterError)
+    return str(error) if known else type(error).__name__
 
 
 def client_gone() -> JobError:

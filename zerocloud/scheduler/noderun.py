@@ -35,7 +35,7 @@ from zerocloud.errors import (
 )
 from zerocloud.job.paths import ObjectPath
 from zerocloud.job.plan import Node
-from zerocloud.observe import fields
+from zerocloud.observe import Counters, fields
 from zerocloud.protocol.signing import TaskId, TaskRequest
 from zerocloud.protocol.task import TaskDocument, digest
 from zerocloud.scheduler.concurrency import sleep
@@ -97,6 +97,7 @@ class Setting:
     connect: Connect
     task_attempts: int
     log: Callable[[str], None]
+    counters: Counters
 
 
 @dataclass(frozen=True)
@@ -349,11 +350,13 @@ class NodeRun:
     def _failed(self, choice: Choice, code: str, reason: str) -> None:
         self._avoid.add(choice)
         self._failures.append((code, reason))
+        self._setting.counters.add_word("tasks.failed", code)
         self._log(choice, code, reason)
 
     def _pass_over(self, choice: Choice, reason: str) -> None:
         """This replica is of no use; there are only so many of them."""
         self._avoid.add(choice)
+        self._setting.counters.add_word("tasks.failed", "replica")
         self._log(choice, "replica", reason)
 
     def _log(self, choice: Choice, code: str, reason: str) -> None:
