@@ -398,8 +398,8 @@ def option_tables() -> dict[str, list[tuple[str, str]]]:
 def unknown_options(kind: str, names: Iterable[str]) -> dict[str, str]:
     """Names that are no options of the filter, each with the nearest one.
 
-    The nearest is empty when none is near.  What Swift puts into a section, and
-    what its loggers read from there, is known.
+    The nearest is empty when none is near.  What Swift puts into a section,
+    and what its loggers read from there, is known.
     """
     known = [option.name for option in options_of()[kind]]
     return {

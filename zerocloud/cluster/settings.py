@@ -16,6 +16,7 @@ from zerocloud.config import (
     option_tables,
     read_executor_settings,
     read_proxy_settings,
+    unknown_options,
 )
 from zerocloud.errors import ConfigError
 
@@ -97,9 +98,8 @@ def check_settings(settings: ClusterSettings) -> None:
         raise SettingsError(
             f"mode is {settings.mode!r}; allowed is {' or '.join(MODES)}"
         )
-    tables = option_tables()
-    _check_options("proxy", settings.proxy_options, tables["proxy"])
-    _check_options("executor", settings.executor_options, tables["executor"])
+    _check_options("proxy", settings.proxy_options)
+    _check_options("executor", settings.executor_options)
     for name, value in settings.swift_constraints.items():
         if not (value.isascii() and value.isdigit()):
             raise SettingsError(
@@ -120,16 +120,13 @@ def _check_range(name: str, value: int, low: int, high: int) -> None:
         )
 
 
-def _check_options(
-    kind: str, asked: Mapping[str, str], table: list[tuple[str, str]]
-) -> None:
-    known = {name for name, _ in table}
+def _check_options(kind: str, asked: Mapping[str, str]) -> None:
+    for name in unknown_options(kind, asked):
+        known = ", ".join(sorted(o for o, _ in option_tables()[kind]))
+        raise SettingsError(
+            f"{kind} option {name!r} is unknown; allowed are {known}"
+        )
     for name, value in asked.items():
-        if name not in known:
-            raise SettingsError(
-                f"{kind} option {name!r} is unknown; allowed are "
-                + ", ".join(sorted(known))
-            )
         if not value.isprintable():
             raise SettingsError(
                 f"{kind} option {name} has a control character in its value"
