@@ -4,8 +4,9 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -174,4 +175,51 @@ fn the_vm_cannot_gain_privileges_dump_core_or_outlive_storage() {
     assert_eq!(read("oom_score_adj").unwrap(), "1000\n");
     session.kill().unwrap();
     session.wait().unwrap();
+}
+
+/// A compiler that never ends, and `zvm compile` that waits for it.
+fn compiling() -> (Child, u32) {
+    let folder = support::folder("slow");
+    let compiler = folder.join("slow-compiler");
+    std::fs::write(&compiler, "#!/bin/sh\nexec sleep 60\n").unwrap();
+    std::fs::set_permissions(&compiler, PermissionsExt::from_mode(0o700)).unwrap();
+    let child = Command::new(support::ZVM)
+        .arg("compile")
+        .arg("--cache")
+        .arg(folder.join("cache"))
+        .arg("--compiler")
+        .arg(&compiler)
+        .arg(support::guest("hello"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let compiler = vm_of(&child);
+    (child, compiler)
+}
+
+#[test]
+fn a_compiler_whose_artefact_nobody_waits_for_is_ended() {
+    let (mut child, compiler) = compiling();
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(!is_gone(compiler), "waited for, it goes on");
+    drop(child.stdout.take());
+    wait_for(|| is_gone(compiler).then_some(()));
+    let ended = finish(child);
+    assert_eq!(ended.status, Some(70), "{ended:?}");
+    assert!(ended.stderr.contains("nobody waits"), "{ended:?}");
+}
+
+#[test]
+fn the_compiler_says_the_version_of_its_runner() {
+    let compiler = env!("CARGO_BIN_EXE_zvm-compile");
+    let said = |program: &str| {
+        let output = Command::new(program).arg("--version").output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let runner = said(support::ZVM);
+    assert!(runner.starts_with("zvm 0."), "{runner}");
+    assert_eq!(said(compiler), runner.replacen("zvm ", "zvm-compile ", 1));
 }

@@ -29,6 +29,7 @@ _SETTINGS = (
     "mode",
     "encrypt",
     "filters",
+    "keep_confs",
 )
 
 
@@ -67,6 +68,12 @@ def add_parser(subparsers: Any) -> None:
     flag = argparse.BooleanOptionalAction
     add("--encrypt", action=flag, help="encrypt objects at rest")
     add("--filters", action=flag, help="ZeroCloud's filters, or plain Swift")
+    add(
+        "--keep-confs",
+        action="store_const",
+        const=True,
+        help="use the conf files in DIR/etc as they are, edited perhaps",
+    )
     for kind in ("proxy", "executor"):
         add(
             f"--{kind}-option",

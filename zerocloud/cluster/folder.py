@@ -78,10 +78,12 @@ class Folder:
         """The server's conf file."""
         return self.etc / f"{server.name}.conf"
 
-    def acquire(self) -> None:
+    def acquire(self) -> str:
         """Make the folder and lock it; raises StartError when it is in use.
 
-        The lock lives as long as this process and those forked from it.
+        The lock lives as long as this process and those forked from it, so
+        nothing of an earlier cluster runs here any more.  What one that was
+        killed has left is removed; then the text says so.
         """
         if any(c.isspace() or c in "%,;#" for c in str(self.root)):
             # Swift's conf format has no way to quote these.
@@ -106,10 +108,24 @@ class Folder:
             raise StartError(
                 f"a cluster already runs on {self.root}{self._owner()}"
             ) from error
+        cleaned = self._clean()
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
-        self.env.unlink(missing_ok=True)
-        self.pids.unlink(missing_ok=True)
+        return cleaned
+
+    def _clean(self) -> str:
+        """Remove what only a running cluster has; what it was, as a text."""
+        drafts = self.root.glob(".*.[0-9]*")
+        stale = [p for p in (self.env, self.pids, *drafts) if p.exists()]
+        for path in stale:
+            path.unlink()
+        if not stale:
+            return ""
+        return (
+            f"the last cluster on {self.root}{self._owner()} was killed; "
+            "removed what it left: "
+            + ", ".join(sorted(path.name for path in stale))
+        )
 
     def _owner(self) -> str:
         owner = os.pread(self._lock, 20, 0).decode("ascii", "replace")

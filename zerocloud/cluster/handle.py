@@ -119,6 +119,8 @@ class Cluster:
             command += ["--port", str(asked.port)]
         command.append("--encrypt" if asked.encrypt else "--no-encrypt")
         command.append("--filters" if asked.filters else "--no-filters")
+        if asked.keep_confs:
+            command.append("--keep-confs")
         for kind, options in (
             ("proxy", asked.proxy_options),
             ("executor", asked.executor_options),
@@ -213,6 +215,12 @@ class Cluster:
                 ]
             )
         )
+
+    def kill_proxy(self, number: int) -> None:
+        """SIGKILL to one of several proxies; for good."""
+        if self.settings.mode != "process":
+            raise ValueError("proxies have processes only in mode 'process'")
+        os.kill(self.pids[f"proxy-{number}"], signal.SIGKILL)
 
     def kill_node(self, number: int) -> None:
         """SIGKILL to a storage node's servers; for good."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,7 +33,9 @@ def run_cluster(
     """
     before = time.monotonic()
     folder = Folder(root)
-    folder.acquire()
+    cleaned = folder.acquire()
+    if cleaned:
+        print(f"cluster: {cleaned}", file=sys.stderr, flush=True)
     stored = folder.stored()
     settings = settle(asked, stored)
     servers = folder.servers(settings)
@@ -63,20 +66,38 @@ def _refresh(
     folder: Folder, settings: ClusterSettings, servers: Sequence[Server]
 ) -> None:
     """Write what every start writes anew: confs, an empty cache."""
-    installation = find_installation(settings)
     folder.key()  # made now, whether a conf needs it or not
     shutil.rmtree(folder.run, ignore_errors=True)
     for path in (folder.etc, folder.log, folder.run):
         path.mkdir(mode=0o700, exist_ok=True)
+    if settings.keep_confs:
+        _check_kept(folder, servers)
+        return
+    _write_confs(folder, settings, servers)
+    if settings.filters:
+        for number in range(1, settings.nodes + 1):
+            (folder.node(number) / "zerocloud").mkdir(
+                mode=0o700, exist_ok=True
+            )
+
+
+def _write_confs(
+    folder: Folder, settings: ClusterSettings, servers: Sequence[Server]
+) -> None:
+    installation = find_installation(settings)
     for old in folder.etc.iterdir():
         old.unlink()
     for server in servers:
         text = confs.server_conf(server, folder, settings, installation)
         folder.write_text(folder.conf(server), text)
-    if settings.filters:
-        for number in range(1, settings.nodes + 1):
-            (folder.node(number) / "zerocloud").mkdir(
-                mode=0o700, exist_ok=True
+
+
+def _check_kept(folder: Folder, servers: Sequence[Server]) -> None:
+    for server in servers:
+        if not folder.conf(server).is_file():
+            raise StartError(
+                f"{folder.conf(server)} is not there to be kept; start once "
+                "without --keep-confs, so that it is written"
             )
 
 
@@ -134,6 +155,8 @@ def _announcement(
 ) -> str:
     images = " ".join(i.name for i in find_images()) or "none"
     kind = f"system images: {images}" if settings.filters else "plain Swift"
+    if settings.keep_confs:
+        kind = f"conf files as they were in {folder.etc}"
     return (
         f"cluster serves at {shown['ZEROCLOUD_URLS']} after {seconds:.1f} s\n"
         f"  {settings.nodes} storage nodes, {settings.replicas} replicas, "

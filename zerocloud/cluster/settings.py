@@ -68,6 +68,8 @@ class ClusterSettings:
     `filters=False` is plain Swift.  The option mappings are written into the
     two filters' conf sections; names as in zerocloud.config.  The constraints
     are Swift's own (`max_file_size` and so on), for all of its servers.
+    `keep_confs` starts with the conf files of the last start, as whoever
+    edited them left them; `filters` then says nothing.
     """
 
     nodes: int = 4
@@ -77,6 +79,7 @@ class ClusterSettings:
     mode: str = "single"
     encrypt: bool = False
     filters: bool = True
+    keep_confs: bool = False
     proxy_options: Mapping[str, str] = field(default_factory=dict)
     executor_options: Mapping[str, str] = field(default_factory=dict)
     swift_constraints: Mapping[str, str] = field(default_factory=dict)
@@ -97,6 +100,13 @@ def check_settings(settings: ClusterSettings) -> None:
     if settings.mode not in MODES:
         raise SettingsError(
             f"mode is {settings.mode!r}; allowed is {' or '.join(MODES)}"
+        )
+    if settings.keep_confs and (
+        settings.proxy_options or settings.executor_options
+    ):
+        raise SettingsError(
+            "options of the filters and keep_confs were both asked for; conf "
+            "files that are kept are not written: edit them instead"
         )
     _check_options("proxy", settings.proxy_options)
     _check_options("executor", settings.executor_options)

@@ -1,11 +1,13 @@
 //! `zvm-compile MEMORY_BYTES SECONDS`: module on standard input, artefact on
 //! standard output, the JSON of a refusal on standard error.
 //!
-//! Only `zvm compile` calls this; it is a program of its own so that the compiler
-//! is in no process that runs guests.
+//! Only `zvm compile` calls this, and it dies with it; it is a program of its own so
+//! that the compiler is in no process that runs guests. `zvm-compile --version` says
+//! which `zvm` it belongs to.
 
 use std::process::ExitCode;
 
+use rustix::process::Signal;
 use zvm::compile::compiler;
 use zvm::error::{Code, Error};
 use zvm::exit;
@@ -25,6 +27,13 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Error> {
+    if std::env::args().skip(1).eq(["--version".to_owned()]) {
+        print!("{}", zvm::cli::version("zvm-compile"));
+        return Ok(());
+    }
+    // `zvm compile` that is killed cannot end us itself.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|errno| Error::failure("parent death signal", errno))?;
     let mut args = std::env::args().skip(1);
     let (Some(memory_bytes), Some(seconds), None) =
         (args.next(), args.next(), args.next())

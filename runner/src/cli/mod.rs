@@ -30,7 +30,7 @@ pub fn main(args: Vec<OsString>) -> u8 {
         Some("compile") => compile::main(rest),
         Some("inspect") => inspect::main(rest),
         Some("--help" | "-h" | "help") => print(HELP),
-        Some("--version" | "-V" | "version") => print(&version()),
+        Some("--version" | "-V" | "version") => print(&version("zvm")),
         _ => {
             let command = command.to_string_lossy();
             let message = match command.as_ref() {
@@ -46,9 +46,11 @@ pub fn main(args: Vec<OsString>) -> u8 {
     }
 }
 
-fn version() -> String {
+/// The line of `--version`; `zvm` and `zvm-compile` that belong together differ in
+/// their names alone.
+pub fn version(program: &str) -> String {
     format!(
-        "zvm {} (wasmtime {}, {})\n",
+        "{program} {} (wasmtime {}, {})\n",
         env!("CARGO_PKG_VERSION"),
         engine::VERSION,
         env!("ZVM_TARGET")

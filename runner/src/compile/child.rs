@@ -3,7 +3,7 @@
 //! The child's standard input is the module, its standard output the artefact, its
 //! standard error a file that holds the JSON of a refusal or the text of a crash.
 //! It sets its own limits of memory and processor time before it reads; here we
-//! keep the time on the wall.
+//! keep the time on the wall, and end it when nobody waits for the artefact any more.
 
 use std::fs::File;
 use std::io::Write;
@@ -81,8 +81,22 @@ fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>, Error>
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
         };
-        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-        let ended = matches!(poll(&mut fds, Some(&timeout)), Ok(count) if count > 0);
+        // Our standard output is asked for nothing but the error that a pipe has
+        // when its reader is gone: whoever asked for the artefact was killed.
+        let stdout = std::io::stdout();
+        let mut fds = [
+            PollFd::new(&pidfd, PollFlags::IN),
+            PollFd::new(&stdout, PollFlags::empty()),
+        ];
+        let told = matches!(poll(&mut fds, Some(&timeout)), Ok(count) if count > 0);
+        let [ended, unread] = fds.map(|fd| told && !fd.revents().is_empty());
+        if unread && !ended {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(Error::Failure(
+                "nobody waits for the artefact any more".to_owned(),
+            ));
+        }
         if ended || left.is_zero() {
             // Has ended, or is ended now; either way it can be reaped.
             let killed = !ended && child.kill().is_ok();
