@@ -24,7 +24,7 @@ def test_cluster_without_options_asks_for_nothing() -> None:
 def test_cluster_options_are_what_is_asked() -> None:
     line = (
         "--nodes 2 --replicas 1 --port 8080 --proxies 3 --mode process "
-        "--encrypt --no-filters --proxy-option local_reads=false "
+        "--encrypt --no-filters --keep-confs --proxy-option local_reads=false "
         "--executor-option slots=1 --executor-option cache_dir=/c=d"
     )
     assert asked(*line.split()) == {
@@ -35,6 +35,7 @@ def test_cluster_options_are_what_is_asked() -> None:
         "mode": "process",
         "encrypt": True,
         "filters": False,
+        "keep_confs": True,
         "proxy_options": {"local_reads": "false"},
         "executor_options": {"slots": "1", "cache_dir": "/c=d"},
     }

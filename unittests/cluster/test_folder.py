@@ -30,14 +30,37 @@ def test_folder_in_use_is_refused_with_its_owner(folder: Folder) -> None:
     )
 
 
-def test_folder_acquired_loses_the_env_file_of_a_killed_cluster(
-    folder: Folder, tmp_path: Path
+def test_folder_of_a_killed_cluster_is_cleaned_and_says_so(
+    tmp_path: Path,
 ) -> None:
-    other = Folder(tmp_path / "other")
-    other.root.mkdir()
-    other.env.write_text("export ST_AUTH=stale\n")
-    other.acquire()
-    assert not other.env.exists()
+    root = tmp_path / "other"
+    root.mkdir()
+    (root / "lock").write_text("4711")
+    for name in ("env", "pids.json", ".key.4711"):
+        (root / name).write_text("stale")
+    assert Folder(root).acquire() == (
+        f"the last cluster on {root} (process 4711) was killed; removed what "
+        "it left: .key.4711, env, pids.json"
+    )
+    assert [path.name for path in root.iterdir()] == ["lock"]
+
+
+def test_folder_of_a_stopped_cluster_needs_no_cleaning(tmp_path: Path) -> None:
+    root = tmp_path / "other"
+    root.mkdir()
+    (root / "lock").write_text("4711")
+    assert Folder(root).acquire() == ""
+
+
+def test_folder_that_was_no_clusters_keeps_what_is_there(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "env").write_text("export MINE=1\n")
+    folder = Folder(tmp_path)
+    assert folder.acquire() == ""
+    with pytest.raises(StartError, match=r"holds other files \(env\)"):
+        folder.stored()
+    assert (tmp_path / "env").read_text() == "export MINE=1\n"
 
 
 @pytest.mark.parametrize("name", ["with blank", "100%", "a;b", "a#b"])

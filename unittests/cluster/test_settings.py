@@ -102,3 +102,13 @@ def test_constraint_that_is_no_number_is_refused(value: str) -> None:
     asked = {"max_file_size": value}
     with pytest.raises(SettingsError, match="constraint max_file_size is"):
         check_settings(ClusterSettings(swift_constraints=asked))
+
+
+def test_settings_with_options_for_conf_files_that_are_kept_are_refused() -> (
+    None
+):
+    check_settings(ClusterSettings(keep_confs=True))
+    for options in ({"proxy_options": {"max_nodes": "7"}},
+                    {"executor_options": {"slots": "1"}}):  # fmt: skip
+        with pytest.raises(SettingsError, match="edit them instead"):
+            check_settings(ClusterSettings(keep_confs=True, **options))

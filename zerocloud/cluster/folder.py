@@ -39,6 +39,7 @@ KINDS = ("account", "container", "object")
 # so that a restart finds its ports free.
 PORT_RANGE = range(10_240, 32_768)
 
+_WRITTEN = ("env", "pids.json", "key", "ports.json", "cluster.json")
 _OURS = {"lock", "key", "ports.json", "swift", "etc", "log", "run"}
 
 
@@ -115,7 +116,9 @@ class Folder:
 
     def _clean(self) -> str:
         """Remove what only a running cluster has; what it was, as a text."""
-        drafts = self.root.glob(".*.[0-9]*")
+        if not self._owner() and not (self.root / "cluster.json").exists():
+            return ""  # never a cluster's: whatever is there is somebody's
+        drafts = (p for n in _WRITTEN for p in self.root.glob(f".{n}.[0-9]*"))
         stale = [p for p in (self.env, self.pids, *drafts) if p.exists()]
         for path in stale:
             path.unlink()
