@@ -9,12 +9,15 @@ import stat
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from functests.conftest import started
-from functests.support import Account, tree, wait_until
+from functests.jobs import STDOUT, group, put_guest
+from functests.running import posted
+from functests.support import Account, command_name, tree, wait_until
 from zerocloud.cluster import Cluster, ClusterSettings, StartError
 
 SINGLE = ClusterSettings(nodes=2, replicas=2)
@@ -106,6 +109,52 @@ def test_killed_cluster_leaves_no_process(
     # The stale env file is no obstacle, and does not count as serving.
     with cluster:
         assert cluster.pid not in pids
+        assert cluster.said() == (
+            f"cluster: the last cluster on {tmp_path / 'it'} (process "
+            f"{pids[0]}) was killed; removed what it left: env, pids.json"
+        )
+
+
+@pytest.mark.parametrize("stage", ["run", "compile"])
+def test_killed_cluster_takes_vms_and_compilers_along(
+    tmp_path: Path, stage: str
+) -> None:
+    cache = str(tmp_path / "cache") if stage == "compile" else None
+    settings = replace(
+        PROCESS, executor_options={"cache_dir": cache} if cache else {}
+    )
+    cluster = started(tmp_path / "it", settings)
+    account = Account(cluster).log_in()
+    account.container = account.create("c")
+    if stage == "run":
+        job = [group(put_guest(account, "spin"), STDOUT, name="spin")]
+    else:
+        # Python is the one program that takes seconds to compile.
+        job = [group("file://python3:python", STDOUT, args=["-c", "1"])]
+    wanted = "zvm:" if stage == "run" else "zvm-compile"
+    with posted(account, job) as lost:
+        assert wait_until(lambda: wanted in commands(cluster), 20)
+        pids = [cluster.pid, *tree(cluster.pid)]
+        os.kill(cluster.pid, signal.SIGKILL)
+        assert wait_until(lambda: not alive(pids[1:]), 3.0), [
+            (pid, command_name(pid)) for pid in alive(pids[1:])
+        ]
+        with pytest.raises(OSError, match=r"."):
+            lost.result(10)
+    cluster.kill()
+    account.close()
+
+
+def commands(cluster: Cluster) -> str:
+    """The first words of the command lines of all its processes."""
+    words = []
+    for pid in tree(cluster.pid):
+        try:
+            line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue  # it ended while we looked
+        words.append(line.partition(b"\0")[0].decode("utf-8", "replace"))
+    return "\n".join(words)
 
 
 def test_cluster_whose_starter_died_stops_by_itself(tmp_path: Path) -> None:
