@@ -23,7 +23,7 @@ LAYERS = (
     ("protocol",),
     ("config",),
     ("sandbox",),
-    ("scheduler", "executor", "client", "cluster"),
+    ("scheduler", "executor", "client", "cluster", "check"),
     ("middleware", "cli"),
 )
 LEVELS = {part: level for level, row in enumerate(LAYERS) for part in row}
@@ -31,6 +31,7 @@ LEVELS = {part: level for level, row in enumerate(LAYERS) for part in row}
 # Who may import what of Swift; the embedded cluster may import all of it.
 SWIFT_USERS = {
     "middleware.py",
+    "check/rings.py",
     "executor/service.py",
     "executor/localobject.py",
     "scheduler/ring.py",

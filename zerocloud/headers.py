@@ -31,6 +31,8 @@ TASK_DIGEST = "X-Zerocloud-Digest"
 TASK_EXPIRES = "X-Zerocloud-Expires"
 TASK_PIN = "X-Zerocloud-Pin"
 TASK_SIGNATURE = "X-Zerocloud-Signature"
+# The job that zerocloud-check names in its probes, which have expired.
+PROBE_JOB = "zerocloud-check"
 
 # Swift's own.
 POLICY_INDEX = "X-Backend-Storage-Policy-Index"

@@ -1,0 +1,123 @@
+"""zvm and zvm-compile: the built ones, and scripts that stand for bad ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from unittests.check.conftest import KEY, failed, only
+from zerocloud import __version__
+from zerocloud.check import runner
+from zerocloud.check.runner import check_runner
+from zerocloud.cluster.installation import find_zvm
+from zerocloud.config import ExecutorSettings, read_executor_settings
+
+VERSION = f"{__version__} (wasmtime 48.0.0, some-target)"
+
+
+def settings(zvm: Path, **options: str) -> ExecutorSettings:
+    return read_executor_settings(
+        {"cluster_key": KEY, "zvm": str(zvm), **options}
+    )
+
+
+@pytest.fixture
+def binaries(tmp_path: Path) -> Path:
+    """Scripts that answer as a good pair does; the path of zvm."""
+    plant(tmp_path / "zvm", f'echo "zvm {VERSION}"')
+    plant(
+        tmp_path / "zvm-compile",
+        f'test "$1" = --version && echo "zvm-compile {VERSION}" || cat',
+    )
+    return tmp_path / "zvm"
+
+
+def plant(path: Path, script: str) -> None:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def test_pair_that_answers_and_compiles_is_well(binaries: Path) -> None:
+    assert [f.level for f in check_runner(settings(binaries))] == ["ok"] * 2
+
+
+def test_built_runner_is_well() -> None:
+    zvm = find_zvm()
+    if zvm is None:
+        pytest.skip(
+            "the runner is not built; functests/test_check.py needs it"
+        )
+    findings = list(check_runner(settings(zvm)))
+    assert not failed(findings)
+    assert findings[-1].said == "compiles"
+
+
+@pytest.mark.parametrize("name", ["zvm", "zvm-compile"])
+def test_binary_that_is_missing_or_no_program_is_told(
+    binaries: Path, name: str
+) -> None:
+    path = binaries.with_name(name)
+    path.chmod(0o644)
+    found = only(check_runner(settings(binaries)))
+    assert (found.subject, found.said) == (
+        str(path),
+        "is no program that can run",
+    )
+    path.unlink()
+    assert only(check_runner(settings(binaries))).subject == str(path)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("exit 1", "does not say its version (status 1)"),
+        ("echo something else", "does not say its version (status 0)"),
+        ("kill -9 $$", "does not say its version (status -9)"),
+    ],
+)
+def test_binary_that_does_not_answer_is_told(
+    binaries: Path, script: str, said: str
+) -> None:
+    plant(binaries, script)
+    assert only(check_runner(settings(binaries))).said == said
+
+
+def test_binary_of_another_machine_is_told(binaries: Path) -> None:
+    binaries.write_bytes(b"\x7fELF of another machine")
+    assert "does not run" in only(check_runner(settings(binaries))).said
+
+
+def test_binary_that_hangs_is_told(
+    binaries: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "SECONDS", 0.1)
+    plant(binaries, "exec sleep 20")
+    assert "timed out" in only(check_runner(settings(binaries))).said
+
+
+def test_pair_of_two_versions_is_told(binaries: Path) -> None:
+    plant(binaries, f'echo "zvm {VERSION.replace("48", "47")}"')
+    found = failed(check_runner(settings(binaries)))
+    assert "zvm refuses what that compiler makes" in found[0].said
+    assert "47.0.0" in found[0].said
+
+
+def test_pair_of_another_version_than_the_filter_is_told(
+    binaries: Path,
+) -> None:
+    for path in (binaries, binaries.with_name("zvm-compile")):
+        path.write_text(path.read_text().replace(__version__, "9.9.9"))
+    found = only(check_runner(settings(binaries)))
+    assert f"the filter is {__version__}" in found.said
+
+
+def test_compiler_that_fails_is_told_with_its_words(binaries: Path) -> None:
+    plant(
+        binaries.with_name("zvm-compile"),
+        f'test "$1" = --version && echo "zvm-compile {VERSION}" && exit 0\n'
+        'echo "out of memory" >&2; exit 65',
+    )
+    found = only(check_runner(settings(binaries)))
+    assert found.said == "does not compile (status 65): out of memory"
+    assert "compile_memory_bytes" in found.mend

@@ -1,0 +1,120 @@
+"""zvm and zvm-compile: there, running, of one version, ours."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from zerocloud import __version__
+from zerocloud.check.finding import Finding, fail, ok
+from zerocloud.config import ExecutorSettings
+
+SECONDS = 10.0
+# The smallest program: `_start`, which does nothing, and a page of memory.
+PROGRAM = bytes.fromhex(
+    "0061736d01000000"  # magic, version
+    "010401600000"  # types: () -> ()
+    "03020100"  # functions: 0
+    "0503010001"  # memories: one page
+    "071302065f737461727400"
+    "00066d656d6f72790200"  # exports: _start, memory
+    "0a040102000b"  # code: end
+)
+
+
+def check_runner(settings: ExecutorSettings) -> Iterator[Finding]:
+    """Both binaries, then a compilation that is thrown away."""
+    zvm = settings.zvm
+    compiler = zvm.with_name("zvm-compile")
+    versions = []
+    for path in (zvm, compiler):
+        said = _version(path)
+        if isinstance(said, Finding):
+            yield said
+        else:
+            versions.append(said)
+    if len(versions) < 2:
+        return
+    yield _together(zvm, versions)
+    yield _compiles(compiler, settings)
+
+
+def _version(path: Path) -> str | Finding:
+    """Its version line without its name, or what is wrong with it."""
+    mend = "install the zerocloud wheel of this version, and let zvm name its"
+    mend += " runner (`zerocloud version` says where it is)"
+    if not os.path.isfile(path) or not os.access(path, os.X_OK):
+        return fail("runner", str(path), "is no program that can run", mend)
+    try:
+        done = _run([str(path), "--version"])
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return fail("runner", str(path), f"does not run: {error}", mend)
+    first = done.stdout.decode("utf-8", "replace").partition("\n")[0]
+    name, _, rest = first.partition(" ")
+    if done.returncode != 0 or name != path.name or not rest:
+        return fail(
+            "runner",
+            str(path),
+            f"does not say its version (status {done.returncode})",
+            mend,
+        )
+    return rest
+
+
+def _together(zvm: Path, versions: list[str]) -> Finding:
+    runner, compiler = versions
+    if runner != compiler:
+        return fail(
+            "runner",
+            str(zvm.parent),
+            f"zvm is {runner}, zvm-compile is {compiler}; zvm refuses what "
+            "that compiler makes",
+            "install both from one wheel",
+        )
+    if runner.partition(" ")[0] != __version__:
+        return fail(
+            "runner",
+            str(zvm),
+            f"is {runner}; the filter is {__version__}",
+            "let the option zvm name the runner of this version",
+        )
+    return ok("runner", str(zvm), runner)
+
+
+def _compiles(compiler: Path, settings: ExecutorSettings) -> Finding:
+    argv = [
+        str(compiler),
+        str(settings.compile_memory_bytes),
+        f"{settings.compile_seconds:g}",
+    ]
+    try:
+        done = _run(argv, PROGRAM)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        said = f"does not compile: {error}"
+    else:
+        if done.returncode == 0 and done.stdout:
+            return ok("runner", str(compiler), "compiles")
+        text = done.stderr.decode("utf-8", "replace").strip()
+        said = f"does not compile (status {done.returncode}): {text:.300}"
+    return fail(
+        "runner",
+        str(compiler),
+        said,
+        "raise compile_memory_bytes, and the limits that the object server "
+        "is started with",
+    )
+
+
+def _run(
+    argv: list[str], stdin: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        argv,
+        input=stdin,
+        capture_output=True,
+        timeout=SECONDS,
+        check=False,
+        env={},
+    )
