@@ -202,14 +202,12 @@ def test_image_named_twice_with_different_contents_is_an_error() -> None:
         len(read_proxy_settings(KEY | {"system_images": same}).system_images)
         == 3
     )
-    for kind, words in (
-        ("proxy", f"py={one} py={two}"),
-        ("executor", "py=/a.tar py=/b.tar"),
-    ):
-        with pytest.raises(
-            ConfigError, match=r"^system_images has 'py' twice"
-        ):
-            READERS[kind](KEY | {"system_images": words})
+    with pytest.raises(ConfigError, match=r"^system_images has 'py' twice"):
+        read_proxy_settings(KEY | {"system_images": f"py={one} py={two}"})
+    # A storage server may have several files for a name, of which the digest
+    # picks one.
+    words = KEY | {"system_images": "py=/a.tar py=/b.tar"}
+    assert len(read_executor_settings(words).system_images) == 2
 
 
 def test_configuration_page_is_made_of_the_tables_and_samples() -> None:

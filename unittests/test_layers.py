@@ -23,8 +23,8 @@ LAYERS = (
     ("protocol",),
     ("config",),
     ("sandbox",),
-    ("scheduler", "executor", "client", "cluster", "check"),
-    ("middleware", "cli"),
+    ("scheduler", "executor", "client", "cluster"),
+    ("middleware", "cli", "check"),
 )
 LEVELS = {part: level for level, row in enumerate(LAYERS) for part in row}
 

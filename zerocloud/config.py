@@ -250,24 +250,17 @@ def _proxy_image(word: str) -> SystemImage:
     return SystemImage(name, digest)
 
 
-def _once(
-    images: Iterable[tuple[str, object]],
-) -> None:
-    """ConfigError when a name stands for two images."""
-    known: dict[str, object] = {}
-    for name, image in images:
-        if known.setdefault(name, image) != image:
-            raise ConfigError(
-                f"system_images has {name!r} twice, and not the same; allowed "
-                "is one image for a name"
-            )
-
-
 def _proxy_images(reader: _Reader) -> tuple[SystemImage, ...]:
     images = tuple(
         _proxy_image(word) for word in reader.words("system_images")
     )
-    _once((image.name, image) for image in images)
+    known: dict[str, SystemImage] = {}
+    for image in images:
+        if known.setdefault(image.name, image) != image:
+            raise ConfigError(
+                f"system_images has {image.name!r} twice, and not the same; "
+                "allowed is one digest for a name"
+            )
     return images
 
 
@@ -324,14 +317,6 @@ def _executor_image(word: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-def _executor_images(reader: _Reader) -> tuple[tuple[str, Path], ...]:
-    images = tuple(
-        _executor_image(word) for word in reader.words("system_images")
-    )
-    _once(images)
-    return images
-
-
 def read_executor_settings(conf: Mapping[str, str]) -> ExecutorSettings:
     """Parse the executor filter's options; raises ConfigError."""
     return _executor_settings(_Reader(conf))
@@ -348,7 +333,9 @@ def _executor_settings(reader: _Reader) -> ExecutorSettings:
         zvm=reader.path("zvm", "/usr/bin/zvm"),
         state_dir=state,
         cache_dir=cache if cache.is_absolute() else state / "cache",
-        system_images=_executor_images(reader),
+        system_images=tuple(
+            _executor_image(word) for word in reader.words("system_images")
+        ),
         slots=reader.whole("slots", 8, 1, 10_000),
         # Queued tasks hold connections of the object server: well below
         # its max_clients (1024), so that storage is always reachable.

@@ -70,3 +70,18 @@ def test_image_that_is_missing_or_no_tar_is_told(tar: Path) -> None:
     tar.unlink()
     [found] = failed(check_images(settings(f"py={tar}"), None, ""))
     assert found.said == "cannot be read: No such file or directory"
+
+
+def test_two_files_of_a_name_are_well_when_one_is_promised(
+    tar: Path, tmp_path: Path
+) -> None:
+    newer = tmp_path / "new.tar"
+    newer.write_bytes(tar_of(("python", b"newer")))
+    here = settings(f"py={tar}", f"py={newer}")
+    for promised, levels in (
+        (digest(tar), ["ok", "note"]),
+        (digest(newer), ["note", "ok"]),
+        ("a" * 64, ["fail", "fail"]),
+    ):
+        findings = check_images(here, {"py": promised}, "proxy.conf")
+        assert [f.level for f in findings] == levels

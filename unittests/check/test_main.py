@@ -9,6 +9,8 @@ import pytest
 
 from unittests.check.conftest import KEY, Make, proxy_text
 from zerocloud.check.main import main
+from zerocloud.cluster.installation import find_zvm
+from zerocloud.config import read_executor_settings, read_proxy_settings
 
 
 def test_command_without_a_conf_is_usage(
@@ -76,3 +78,24 @@ def test_quiet_prints_what_is_to_be_mended_only(
     main(["--proxy-conf", str(conf.path), "--quiet"])
     lines = capsys.readouterr().out.splitlines()
     assert [line[:4] for line in lines] == ["FAIL", "    ", "1 of"]
+
+
+def test_installed_prints_lines_that_the_conf_takes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if find_zvm() is None:
+        pytest.skip("the runner is not built; functests/test_operations.py "
+                    "runs it")  # fmt: skip
+    assert main(["--installed"]) == 0
+    node, _, proxy = capsys.readouterr().out.partition("# [filter:zerocloud]")
+    lines = [
+        dict(
+            line.split(" = ", 1) for line in part.splitlines() if " = " in line
+        )
+        for part in (node, proxy)
+    ]
+    executor = read_executor_settings({"cluster_key": KEY, **lines[0]})
+    settings = read_proxy_settings({"cluster_key": KEY, **lines[1]})
+    assert executor.zvm.is_file()
+    names = [name for name, _ in executor.system_images]
+    assert names == [image.name for image in settings.system_images]

@@ -123,6 +123,24 @@ def test_system_image_replaced_is_noticed(python):
     assert refused(node, images=[asked])[1] == "unknown_image"
 
 
+def test_name_with_two_files_is_the_one_that_the_task_wants(
+    make_node, tmp_path
+):
+    tars = [tar_of(description(V=v)) for v in ("old", "new")]
+    for number, tar in enumerate(tars):
+        (tmp_path / f"{number}.tar").write_bytes(tar)
+    gone = f"py={tmp_path / 'gone.tar'}"
+    words = [gone, *(f"py={tmp_path / name}" for name in ("0.tar", "1.tar"))]
+    node = make_node(system_images=" ".join(words))
+    for tar, version in zip(tars, ("old", "new"), strict=True):
+        talk = run(node, PROGRAM, images=[image("py", "system", tar)])
+        assert outputs(talk) == f'["py"][["V", "{version}"]]'.encode()
+    asked = image("py", "system", b"a third")
+    status, code, text = refused(node, images=[asked])
+    assert (status, code) == (422, "unknown_image")
+    assert all(sha256(tar).hexdigest() in text for tar in tars)
+
+
 def failed(node, tar: bytes) -> str:
     images = [image("image", "blob", tar)]
     talk = Conversation(node, document(PROGRAM, images=images))

@@ -22,26 +22,17 @@ def check_images(
     """
     digests: dict[Path, str] = {}
     for name, path in settings.system_images:
-        try:
-            if path not in digests:
-                digests[path] = _digest(path)
-        except OSError as error:
-            yield fail(
-                "images",
-                f"{name} {path}",
-                f"cannot be read: {error.strerror or error}",
-                "copy the image there, readable for Swift's user",
-            )
-            continue
-        if not tarfile.is_tarfile(path):
-            yield fail(
-                "images",
-                f"{name} {path}",
-                "is no tar",
-                "copy the image there again",
-            )
-            continue
-        yield _compared(name, path, digests[path], promised, by)
+        fault = _unusable(path, digests)
+        if fault is not None:
+            yield fail("images", f"{name} {path}", *fault)
+    for name, path in settings.system_images:
+        if path in digests:
+            of_name = {
+                digests[other]
+                for same, other in settings.system_images
+                if same == name and other in digests
+            }
+            yield _compared(name, path, digests[path], promised, by, of_name)
     for name in sorted(
         set(promised or ()) - dict(settings.system_images).keys()
     ):
@@ -55,12 +46,30 @@ def check_images(
         )
 
 
-def _compared(
+def _unusable(path: Path, digests: dict[Path, str]) -> tuple[str, str] | None:
+    """What is wrong with the file, and the mending; notes its digest."""
+    if path in digests:
+        return None
+    try:
+        digest = _digest(path)
+    except OSError as error:
+        return (
+            f"cannot be read: {error.strerror or error}",
+            "copy the image there, readable for Swift's user",
+        )
+    if not tarfile.is_tarfile(path):
+        return "is no tar", "copy the image there again"
+    digests[path] = digest
+    return None
+
+
+def _compared(  # noqa: PLR0913, PLR0917 - one image, one promise
     name: str,
     path: Path,
     digest: str,
     promised: Mapping[str, str] | None,
     by: str,
+    of_name: set[str],
 ) -> Finding:
     subject = f"{name} {path}"
     if promised is None:
@@ -71,6 +80,13 @@ def _compared(
             subject,
             f"is not in system_images of {by}; no job can use it",
             f"add {name}={digest} to system_images of every proxy",
+        )
+    if promised[name] != digest and promised[name] in of_name:
+        return note(
+            "images",
+            subject,
+            f"is not the one that {by} promises, which is here as well",
+            "once no proxy promises it any more, take it out",
         )
     if promised[name] != digest:
         return fail(

@@ -16,6 +16,7 @@ import zerocloud
 from zerocloud.check.conf import ConfUnreadable, read_conf
 from zerocloud.check.finding import Finding
 from zerocloud.check.host import Host
+from zerocloud.cluster.installation import find_images, find_zvm
 
 FIT, TO_MEND, CANNOT_LOOK = 0, 1, 2
 DOCUMENT_VERSION = 1
@@ -74,6 +75,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="wait so long for each server (default: %(default)g)",
     )
+    add(
+        "--installed",
+        action="store_true",
+        help="print the conf lines for the runner and images installed here",
+    )
     add("--json", action="store_true", help="print one JSON document")
     add("--quiet", action="store_true", help="print what is to be mended only")
     return parser
@@ -95,6 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Look, print, and return an exit status."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    if args.installed:
+        return print_installed()
     if args.proxy_conf is None and args.object_conf is None:
         parser.error("name a --proxy-conf, an --object-conf, or both")
     try:
@@ -119,6 +127,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not args.quiet or bad:
             print(_summary(len(findings), bad))
     return TO_MEND if bad else FIT
+
+
+def print_installed() -> int:
+    """The conf lines that name what is installed here."""
+    zvm, images = find_zvm(), find_images()
+    if zvm is None:
+        print(
+            "zerocloud-check: no runner is installed here; the wheel brings "
+            "one, and `make build` makes one",
+            file=sys.stderr,
+        )
+        return TO_MEND
+    named = [(name, image) for image in images for name in image.names]
+    paths = " ".join(f"{name}={image.tar}" for name, image in named)
+    digests = " ".join(f"{name}={image.sha256}" for name, image in named)
+    print("# [filter:executor] in object-server.conf")
+    print(f"zvm = {zvm}")
+    print(f"system_images = {paths}".rstrip())
+    print("# [filter:zerocloud] in proxy-server.conf")
+    print(f"system_images = {digests}".rstrip())
+    return FIT
 
 
 def _document(findings: list[Finding], bad: int) -> dict[str, object]:

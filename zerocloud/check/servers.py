@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -248,4 +249,6 @@ def ask_proxy(
 def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "timed out"
-    return getattr(error, "strerror", None) or type(error).__name__
+    if isinstance(error, OSError) and error.errno and error.errno > 0:
+        return os.strerror(error.errno)
+    return type(error).__name__

@@ -70,7 +70,11 @@ class Images:
         blobs: BlobStore,
         limit_bytes: int,
     ) -> None:
-        self._system = dict(system)
+        # A name may stand for several files, of which the digest that the
+        # proxy promised picks one: so images are changed node by node.
+        self._system: dict[str, list[Path]] = {}
+        for name, path in system:
+            self._system.setdefault(name, []).append(path)
         self._blobs = blobs
         self._limit_bytes = limit_bytes
         self._facts: OnceMap[str, ImageFacts] = OnceMap(256)
@@ -81,32 +85,36 @@ class Images:
             if image.kind == "system":
                 self._check_system(image)
 
-    def _check_system(self, image: TaskImage) -> None:
-        path = self._system.get(image.device)
-        if path is None:
+    def _check_system(self, image: TaskImage) -> Path:
+        paths = self._system.get(image.device)
+        if paths is None:
             raise _unknown(image, "is not known on this storage node")
-        try:
-            digest = file_digest(path)
-        except OSError:
-            raise _unknown(
-                image, "cannot be read on this storage node"
-            ) from None
-        if digest != image.sha256:
-            raise _unknown(
-                image,
-                f"has digest {digest} on this storage node; the job wants "
-                f"{image.sha256}",
-            )
+        found = []
+        for path in paths:
+            try:
+                digest = file_digest(path)
+            except OSError:
+                continue  # said below, unless another file is the right one
+            if digest == image.sha256:
+                return path
+            found.append(digest)
+        if not found:
+            raise _unknown(image, "cannot be read on this storage node")
+        raise _unknown(
+            image,
+            f"has digest {' and '.join(found)} on this storage node; the job "
+            f"wants {image.sha256}",
+        )
 
     def open_system(self, image: TaskImage) -> int:
         """A descriptor of a system image that `check` has passed.
 
         TaskRefused when it went away, or was replaced, since then.
         """
-        self._check_system(image)
+        path = self._check_system(image)
         flags = os.O_RDONLY | os.O_CLOEXEC
         try:
-            return os.open(self._system[image.device], flags)
+            return os.open(path, flags)
         except OSError:
             raise _unknown(
                 image, "cannot be read on this storage node"
