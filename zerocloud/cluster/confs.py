@@ -13,6 +13,7 @@ import base64
 import hashlib
 import hmac
 import os
+import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,14 @@ def server_conf(
     )
 
 
+def _user() -> str:
+    """Who runs the servers, not Swift's default `swift`."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())  # a user without a name
+
+
 def _section(name: str, options: Mapping[str, object]) -> str:
     lines = [f"{key} = {value}\n" for key, value in options.items()]
     return f"[{name}]\n" + "".join(lines) + "\n"
@@ -85,6 +94,7 @@ def _common(server: Server, folder: Folder) -> str:
         "bind_port": server.port,
         "workers": 0,
         "swift_dir": folder.swift,
+        "user": _user(),
         "log_name": server.name,
         "log_custom_handlers": "zerocloud.cluster.logs.add_file_handler",
     }

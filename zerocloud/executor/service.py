@@ -47,6 +47,7 @@ from zerocloud.observe import (
     EXECUTOR_PREFIX,
     NO_EXECUTOR_COUNTERS,
     Counters,
+    fields,
 )
 from zerocloud.protocol import frames, signing, task
 from zerocloud.protocol.signing import TaskRequest
@@ -231,7 +232,7 @@ class ExecutorFilter:
         refused: TaskRefused,
     ) -> Iterable[bytes]:
         if _is_probe(environ, refused):
-            self._log.info(f"probe of {environ.get('REMOTE_ADDR')} answered")
+            self._log.info(f"probe {fields(peer=environ.get('REMOTE_ADDR'))}")
         else:
             self._note_refusal(environ, refused)
         body = to_json({"error": refused.as_dict()})
@@ -248,10 +249,9 @@ class ExecutorFilter:
     def _note_refusal(self, environ: Environ, refused: TaskRefused) -> None:
         self._counters.add_word("tasks.refused", refused.code)
         if refused.status == 403:
-            self._log.warning(
-                f"task request of {environ.get('REMOTE_ADDR')} refused: "
-                f"{refused.code}: {refused.message}"
-            )
+            peer = environ.get("REMOTE_ADDR")
+            line = fields(peer=peer, code=refused.code, reason=refused.message)
+            self._log.warning(f"refused {line}")
 
 
 _DIGEST = headers.TASK_DIGEST
