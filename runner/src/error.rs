@@ -9,6 +9,10 @@ use std::fmt;
 
 use serde::Serialize;
 
+/// Longest message of a refusal, in characters. Messages quote names out of what
+/// was refused, and a module may export a name of 100 kB.
+const MAX_MESSAGE: usize = 700;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     Refused { code: Code, message: String },
@@ -92,10 +96,11 @@ impl Code {
 }
 
 impl Error {
+    /// A refusal; what the message quotes can neither flood nor colour a log.
     pub fn refused(code: Code, message: impl Into<String>) -> Self {
         Error::Refused {
             code,
-            message: message.into(),
+            message: shown(&message.into()),
         }
     }
 
@@ -130,6 +135,23 @@ impl Error {
     }
 }
 
+/// One line of at most [`MAX_MESSAGE`] characters, control characters escaped.
+fn shown(message: &str) -> String {
+    let escaped: String = message
+        .chars()
+        .take(MAX_MESSAGE)
+        .map(|character| match character.is_control() {
+            true => character.escape_debug().to_string(),
+            false => character.to_string(),
+        })
+        .collect();
+    let mut line: String = escaped.chars().take(MAX_MESSAGE).collect();
+    if line.len() < escaped.len() || message.chars().nth(MAX_MESSAGE).is_some() {
+        line.push('…');
+    }
+    line
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -158,6 +180,15 @@ mod tests {
             error.document(),
             r#"{"error":{"code":"not_wasm","message":"not \"wasm\""}}"#
         );
+    }
+
+    #[test]
+    fn refusals_are_one_line_that_ends() {
+        let quoted = Error::refused(Code::NoStart, "exports \u{1b}[31m\n");
+        assert_eq!(quoted.to_string(), r"exports \u{1b}[31m\n");
+        let long = Error::refused(Code::NoStart, "é".repeat(100_000)).to_string();
+        assert_eq!(long.chars().count(), MAX_MESSAGE + 1);
+        assert!(long.ends_with("é…"));
     }
 
     #[test]

@@ -233,3 +233,64 @@ fn a_missing_program_and_a_missing_cache_are_told() {
         (Some(64), "usage")
     );
 }
+
+/// A module with those sections.
+fn module_of(sections: &[(u8, Vec<u8>)]) -> Vec<u8> {
+    let mut module = b"\0asm\x01\0\0\0".to_vec();
+    for (kind, body) in sections {
+        module.push(*kind);
+        module.extend(leb(body.len()));
+        module.extend(body);
+    }
+    module
+}
+
+fn leb(mut value: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value > 0x7f {
+        bytes.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+fn name(text: &str) -> Vec<u8> {
+    [leb(text.len()), text.as_bytes().to_vec()].concat()
+}
+
+#[test]
+fn names_of_any_length_are_told_in_one_short_line() {
+    let long = "\u{1b}[31m\n".repeat(16_000);
+    let types = (1, vec![1, 0x60, 0, 0]);
+    let import = [vec![1], name("env"), name(&long), vec![0, 0]].concat();
+    let twice = [vec![2], name(&long), vec![0, 0], name(&long), vec![0, 0]].concat();
+    let exporting = [
+        types.clone(),
+        (3, vec![1, 0]),
+        (5, vec![1, 0, 1]),
+        (
+            7,
+            [
+                vec![4],
+                name("_start"),
+                vec![0, 0],
+                name("memory"),
+                vec![2, 0],
+                twice[1..].to_vec(),
+            ]
+            .concat(),
+        ),
+        (10, vec![1, 2, 0, 0x0b]),
+    ];
+    for (module, expected) in [
+        (module_of(&[types, (2, import)]), "unknown_import"),
+        (module_of(&exporting), "invalid_module"),
+    ] {
+        let (code, message) = refused(&module);
+        assert_eq!(code, expected, "{message}");
+        assert!(message.contains("\\u{1b}[31m"), "{message}");
+        assert!(!message.contains(char::is_control), "{message}");
+        assert!(message.chars().count() <= 701, "{message}");
+    }
+}

@@ -100,6 +100,10 @@ fn tables_are_limited_to_the_element() {
     assert_outcome(&run(1 << 20), "exit", "0");
     let report = run((1 << 20) + 1);
     assert_outcome(&report, "limit", "table_elements");
+    assert_eq!(
+        report["outcome"]["message"],
+        "the program's tables start with more than 1048576 elements (table_elements)"
+    );
     assert_eq!(report["limits_reached"], json!(["table_elements"]));
 }
 

@@ -11,7 +11,7 @@ use crate::outcome::Limit;
 
 /// Elements of all tables together; each costs 8 bytes of host memory, which no
 /// other limit of a guest counts.
-const TABLE_ELEMENTS: usize = 1 << 20;
+pub const TABLE_ELEMENTS: usize = 1 << 20;
 
 pub struct Limiter {
     ledger: Ledger,

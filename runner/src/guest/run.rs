@@ -11,7 +11,7 @@ use crate::error::{Code, Error};
 use crate::ledger::Ledger;
 use crate::outcome::{Limit, Outcome};
 
-use super::limiter::Limiter;
+use super::limiter::{Limiter, TABLE_ELEMENTS};
 use super::wasi::{self, Wasi};
 use super::{Guest, trap};
 
@@ -96,7 +96,7 @@ fn ending(
     match (trap::outcome(&error), refused) {
         (Outcome::Failure(_), Some(limit)) if starting => Outcome::Limit {
             limit,
-            message: format!("the program starts with more ({})", limit.name()),
+            message: starts_with_more(limit),
         },
         (Outcome::Trap { word, message }, _)
             if starting && trap::in_guest_code(&error) =>
@@ -108,6 +108,16 @@ fn ending(
             }
         }
         (other, _) => other,
+    }
+}
+
+/// What a module has too much of before its first instruction.
+fn starts_with_more(limit: Limit) -> String {
+    match limit {
+        Limit::TableElements => format!(
+            "the program's tables start with more than {TABLE_ELEMENTS} elements (table_elements)"
+        ),
+        _ => format!("the program starts with more ({})", limit.name()),
     }
 }
 
