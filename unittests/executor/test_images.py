@@ -160,6 +160,11 @@ def failed(node, tar: bytes) -> str:
         ({"version": 2, "name": "i", "env": {}}, "image.version is 2"),
         ({"version": 1, "name": "i", "env": {"A": 1}}, "env.A is 1"),
         ({"version": 1, "name": "i"}, "image has no env"),
+        ({"version": 1, "name": "i", "env": {"A=B": ""}}, "without ="),
+        ({"version": 1, "name": "i", "env": {"": "x"}}, "without ="),
+        ({"version": 1, "name": "i", "env": {"A\0": ""}}, "without ="),
+        ({"version": 1, "name": "i", "env": {"A": "\0"}}, "without NUL"),
+        ({"version": 1, "name": "i", "env": {"A": "\ud800"}}, "allowed is"),
     ],
 )
 def test_image_with_a_bad_description_is_refused(node, env, text):

@@ -145,15 +145,15 @@ def test_inflated_image_beyond_the_limit_is_refused_while_inflating(
 def test_inflated_passes_on_what_is_not_gzip(size: int) -> None:
     data = b"x" * size
 
-    assert b"".join(inflated([data[:1], data[1:]])) == data
+    assert b"".join(inflated([data[:1], data[1:]], "x")) == data
 
 
 @pytest.mark.parametrize("cut", [10, 20, -1])
 def test_inflated_refuses_gzip_that_ends_early(cut: int) -> None:
     packed = gzip.compress(b"hello" * 100)
 
-    with pytest.raises(JobError, match="ends early") as caught:
-        list(inflated([packed[:cut]]))
+    with pytest.raises(JobError, match="is cut off") as caught:
+        list(inflated([packed[:cut]], "x"))
 
     assert caught.value.code == "image_invalid"
 
@@ -163,13 +163,13 @@ def test_inflated_refuses_broken_gzip() -> None:
     packed[12] ^= 0xFF
 
     with pytest.raises(JobError, match="gzip data"):
-        list(inflated([bytes(packed)]))
+        list(inflated([bytes(packed)], "x"))
 
 
 def test_inflated_makes_no_large_pieces() -> None:
     packed = gzip.compress(bytes(4 * MEGABYTE))
 
-    assert max(map(len, inflated([packed]))) <= 256 * 1024
+    assert max(map(len, inflated([packed], "x"))) <= 256 * 1024
 
 
 def test_collect_keeps_bytes_and_digest() -> None:

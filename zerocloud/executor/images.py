@@ -193,9 +193,18 @@ def _env(fd: int, name: str) -> tuple[tuple[str, str], ...]:
         table = fields.take("env")
         fields.done()
         env = Fields(table, "env")
-        return tuple((key, env.text(key)) for key in table)
+        return tuple((_env_name(key), env.text(key)) for key in table)
     except ProtocolError as error:
         raise tarscan.bad_image(name, str(error)) from None
+
+
+def _env_name(name: str) -> str:
+    if not name or "=" in name or "\0" in name or not name.isprintable():
+        raise ProtocolError(
+            f"env has a variable {name!r:.80}; allowed is a name without = "
+            "and control characters"
+        )
+    return name
 
 
 def merge_env(

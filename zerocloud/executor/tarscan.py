@@ -1,7 +1,7 @@
 """A bounded look into a tar: one member's place, or one small member's bytes.
 
 Images come from users, so that a header may claim anything.  Scanning reads
-headers only, in pieces of at most a MiB and at most `MAX_MEMBERS` of them;
+headers only (job/tarheaders.py), and at most `MAX_MEMBERS` of them;
 whatever the tar says, no more memory than that is taken and no path of this
 host is touched.  Nothing is unpacked here: the runner maps layers as they are.
 
@@ -11,18 +11,16 @@ Everything in this file blocks and is for a thread.
 from __future__ import annotations
 
 import os
-import tarfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, cast
 
 from zerocloud.errors import TaskRefused
+from zerocloud.job import tarheaders
+from zerocloud.job.gunzip import MAGIC, PIECE_BYTES, GzipError, gunzipped
 
 MAX_MEMBERS = 100_000
-MAX_HEADER_BYTES = 1024 * 1024
 MAX_SMALL_BYTES = 1024 * 1024
-_GZIP = b"\x1f\x8b"
+WINDOW_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -33,28 +31,20 @@ class Place:
     size: int
 
 
-class _Headers:
-    """A file that gives `tarfile` headers, and never much at once."""
+class _Window:
+    """A file, read ahead: headers lie close together in most tars."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._offset = 0
+        self._begin = 0
+        self._data = b""
 
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= MAX_HEADER_BYTES:
-            raise tarfile.ReadError("a header is too large")
-        data = os.pread(self._fd, size, self._offset)
-        self._offset += len(data)
-        return data
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        if whence != os.SEEK_SET or offset < 0:
-            raise tarfile.ReadError("an offset is out of range")
-        self._offset = offset
-        return offset
-
-    def tell(self) -> int:
-        return self._offset
+    def read_at(self, offset: int, size: int) -> bytes:
+        at = offset - self._begin
+        if not 0 <= at <= len(self._data) - size:
+            self._begin, at = offset, 0
+            self._data = os.pread(self._fd, max(size, WINDOW_BYTES), offset)
+        return self._data[at : at + size]
 
 
 def bad_image(name: str, why: str) -> TaskRefused:
@@ -73,18 +63,16 @@ def find(fd: int, name: str, members: tuple[str, ...]) -> dict[str, Place]:
     wanted = {normal(member) for member in members}
     links: dict[str, str] = {}
     found: dict[str, Place] = {}
-    try:
-        for info in _members(fd, name):
-            path = normal(info.name)
-            if info.isreg() and not info.issparse():
-                if path in wanted:
-                    found[path] = Place(info.offset_data, info.size)
-                    links.pop(path, None)
-            elif path in wanted and (info.issym() or info.islnk()):
-                links[path] = _target(path, info)
-                found.pop(path, None)
-    except (tarfile.TarError, ValueError, OverflowError, OSError) as error:
-        raise bad_image(name, f"not a usable tar ({error})") from None
+    for member in _members(fd, name):
+        path = normal(member.name)
+        if path not in wanted:
+            continue
+        found.pop(path, None)
+        links.pop(path, None)
+        if member.kind == tarheaders.FILE:
+            found[path] = Place(member.offset, member.size)
+        elif member.kind in (tarheaders.SYMLINK, tarheaders.HARDLINK):
+            links[path] = _target(path, member)
     if links:
         found.update(_follow(fd, name, links))
     return {m: found[normal(m)] for m in members if normal(m) in found}
@@ -92,32 +80,31 @@ def find(fd: int, name: str, members: tuple[str, ...]) -> dict[str, Place]:
 
 def _follow(fd: int, name: str, links: dict[str, str]) -> dict[str, Place]:
     # One step: a link to a link is not worth a scan per step.
-    targets = tuple(links.values())
+    targets = set(links.values())
     places: dict[str, Place] = {}
-    for info in _members(fd, name):
-        path = normal(info.name)
-        if path in targets and info.isreg() and not info.issparse():
-            places[path] = Place(info.offset_data, info.size)
+    for member in _members(fd, name):
+        path = normal(member.name)
+        if path in targets and member.kind == tarheaders.FILE:
+            places[path] = Place(member.offset, member.size)
     return {p: places[t] for p, t in links.items() if t in places}
 
 
-def _target(path: str, info: tarfile.TarInfo) -> str:
-    if info.islnk() or info.linkname.startswith("/"):
-        return normal(info.linkname)
-    return normal(os.path.join(os.path.dirname(path), info.linkname))
+def _target(path: str, member: tarheaders.Member) -> str:
+    if member.kind == tarheaders.HARDLINK or member.target.startswith("/"):
+        return normal(member.target)
+    return normal(os.path.join(os.path.dirname(path), member.target))
 
 
-def _members(fd: int, name: str) -> Iterator[tarfile.TarInfo]:
-    headers = cast(IO[bytes], _Headers(fd))
-    with tarfile.open(fileobj=headers, mode="r:", errors="replace") as tar:
-        count = 0
-        while (info := tar.next()) is not None:
-            count += 1
-            if count > MAX_MEMBERS:
+def _members(fd: int, name: str) -> Iterator[tarheaders.Member]:
+    window, length = _Window(fd), os.fstat(fd).st_size
+    members = tarheaders.members(window.read_at, length)
+    try:
+        for count, member in enumerate(members):
+            if count >= MAX_MEMBERS:
                 raise bad_image(name, f"more than {MAX_MEMBERS} members")
-            # tarfile remembers every member; nobody needs that here.
-            tar.members.clear()  # type: ignore[attr-defined] # no stub
-            yield info
+            yield member
+    except tarheaders.TarError as error:
+        raise bad_image(name, f"not a usable tar: {error}") from None
 
 
 def normal(member: str) -> str:
@@ -134,19 +121,19 @@ def read_small(fd: int, place: Place, name: str) -> bytes:
 
 def is_gzip(fd: int) -> bool:
     """Whether a file begins as gzip does."""
-    return os.pread(fd, 2, 0) == _GZIP
+    return os.pread(fd, len(MAGIC), 0) == MAGIC
 
 
 def inflate(fd: int, name: str) -> Iterator[bytes]:
-    """The bytes of a gzip file, in pieces of at most a MiB."""
-    stream, offset = zlib.decompressobj(wbits=31), 0
-    while not stream.eof:
-        data = stream.unconsumed_tail or os.pread(fd, 256 * 1024, offset)
-        if not stream.unconsumed_tail:
-            offset += len(data)
-        if not data:
-            raise bad_image(name, "the gzip stream is cut off")
-        try:
-            yield stream.decompress(data, MAX_HEADER_BYTES)
-        except zlib.error as error:
-            raise bad_image(name, f"not a gzip stream ({error})") from None
+    """The bytes of a gzip file, in pieces of at most gunzip.PIECE_BYTES."""
+    try:
+        yield from gunzipped(_chunks(fd))
+    except GzipError as error:
+        raise bad_image(name, str(error)) from None
+
+
+def _chunks(fd: int) -> Iterator[bytes]:
+    offset = 0
+    while data := os.pread(fd, PIECE_BYTES, offset):
+        offset += len(data)
+        yield data

@@ -114,18 +114,18 @@ class Fields:
     def text(self, name: str, limit: int = MAX_TEXT) -> str:
         """A string of at most `limit` characters, without NUL."""
         value = self.take(name)
-        if not isinstance(value, str) or len(value) > limit or "\0" in value:
+        if not _is_text(value, limit) or "\0" in value:
             raise self.bad(
                 name, value, f"text of at most {limit} characters without NUL"
             )
-        return value
+        return str(value)
 
     def raw_text(self, name: str, limit: int = 32 * MAX_TEXT) -> str:
         """A string that a guest made: any characters."""
         value = self.take(name)
-        if not isinstance(value, str) or len(value) > limit:
+        if not _is_text(value, limit):
             raise self.bad(name, value, f"text of at most {limit} characters")
-        return value
+        return str(value)
 
     def optional_text(self, name: str, limit: int = MAX_TEXT) -> str | None:
         """A string or null; the key must be there."""
@@ -214,9 +214,16 @@ class Fields:
 
 def text_item(item: Any, what: str) -> str:
     """A list's item that is text without NUL."""
-    if not isinstance(item, str) or len(item) > MAX_TEXT or "\0" in item:
+    if not _is_text(item, MAX_TEXT) or "\0" in item:
         raise ProtocolError(f"{what} is {item!r:.80}; allowed is text")
-    return item
+    return str(item)
+
+
+def _is_text(value: Any, limit: int) -> bool:
+    """Whether it is a string that UTF-8 can hold: no half of a surrogate."""
+    if not isinstance(value, str) or len(value) > limit:
+        return False
+    return value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value)
 
 
 def pair_item(item: Any, what: str) -> tuple[str, str]:

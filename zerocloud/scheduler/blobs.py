@@ -138,7 +138,7 @@ class Blobs:
                 raise failed_read(wanted.path, reply.status)
             chunks: Iterable[bytes] = reply.chunks()
             if wanted.image:
-                chunks = inflated(chunks)
+                chunks = inflated(chunks, f"image {wanted.path}")
             content, sha256 = collect(
                 chunks, self._limit, lambda: self._too_large(wanted)
             )

@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import chain
 from typing import IO
 
 from zerocloud.errors import JobError
+from zerocloud.job.gunzip import MAGIC, GzipError, gunzipped
 from zerocloud.scheduler.concurrency import sleep
 
 CHUNK_BYTES = 256 * 1024
 MEMORY_BYTES = 4 * 1024 * 1024
-GZIP_MAGIC = b"\x1f\x8b\x08"
-_GZIP_WINDOW = 31
 
 
 class Content:
@@ -99,39 +98,24 @@ def collect(
     return Content(file, 0, length), digest.hexdigest()
 
 
-def inflated(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def inflated(chunks: Iterable[bytes], name: str) -> Iterator[bytes]:
     """The chunks, unpacked when they are gzip; otherwise as they are.
 
-    Each step makes at most CHUNK_BYTES, so that whoever counts the result can
-    stop a bomb.  Raises JobError `image_invalid` for broken gzip.
+    `name` is the image's, for errors.  Each step makes at most PIECE_BYTES of
+    gunzip, so that whoever counts the result can stop a bomb.  Raises JobError
+    `image_invalid` for broken gzip.
     """
     source = iter(chunks)
     head = b""
     for chunk in source:
         head += chunk
-        if len(head) >= len(GZIP_MAGIC):
+        if len(head) >= len(MAGIC):
             break
-    if not head.startswith(GZIP_MAGIC):
-        yield head
-        yield from source
+    whole = chain((head,), source)
+    if not head.startswith(MAGIC):
+        yield from whole
         return
-    yield from _inflate(head, source)
-
-
-def _inflate(head: bytes, source: Iterator[bytes]) -> Iterator[bytes]:
-    machine = zlib.decompressobj(_GZIP_WINDOW)
-    pending: bytes = head
     try:
-        while not machine.eof:
-            data = machine.decompress(pending, CHUNK_BYTES)
-            pending = machine.unconsumed_tail
-            if data:
-                yield data
-            elif not pending:
-                pending = next(source, b"")
-                if not pending:
-                    raise JobError("image_invalid", "the gzip data ends early")
-    except zlib.error as error:
-        raise JobError(
-            "image_invalid", f"the gzip data is broken: {error}"
-        ) from None
+        yield from gunzipped(whole)
+    except GzipError as error:
+        raise JobError("image_invalid", f"{name}: {error}") from None

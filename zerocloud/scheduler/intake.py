@@ -17,9 +17,6 @@ here, and nothing of the request but body and payload reaches a guest.
 from __future__ import annotations
 
 import hashlib
-import io
-import tarfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -31,6 +28,7 @@ from zerocloud.job.description import Job, parse_job
 from zerocloud.job.document import Value
 from zerocloud.job.limits import JobCaps
 from zerocloud.job.paths import ObjectPath, parse_object_path
+from zerocloud.job.tarheaders import FILE, Member, TarError, members
 from zerocloud.job.template import parse_script
 from zerocloud.scheduler.blobs import Blob
 from zerocloud.scheduler.concurrency import Timeout
@@ -138,7 +136,7 @@ class Intake:
     def _posted_tar(self, body: Iterable[bytes]) -> Submission:
         limit = self._limits.image_bytes
         content, sha256 = collect(
-            inflated(body),
+            inflated(body, "the image"),
             limit,
             lambda: JobError(
                 "input_too_large",
@@ -288,29 +286,20 @@ def find_map(tar: Content, limit: int) -> bytes:
         head += chunk
         if len(head) >= MAP_WITHIN_BYTES:
             break
-    found: dict[str, bytes] = {}
+    data, found = bytes(head), dict[str, bytes]()
     try:
-        with tarfile.open(fileobj=io.BytesIO(bytes(head)), mode="r:") as file:
-            for member in file:
-                name = member.name.removeprefix("./").lstrip("/")
-                if name not in MAPS or not member.isfile():
-                    continue
-                if member.size > limit:
-                    raise JobError(
-                        "job_too_large",
-                        f"{name} has {member.size} bytes; the limit is "
-                        f"{limit} (max_stored_job_bytes)",
-                    )
-                data = file.extractfile(member)
-                if data is not None:
-                    found[name] = data.read()
-    except (tarfile.TarError, zlib.error, OSError, ValueError) as error:
-        # The head ends somewhere within a member, which is no fault, unless
-        # nothing was found up to there.
-        if not found and tar.length <= len(head):
-            raise JobError(
-                "image_invalid", f"the image is not a readable tar: {error}"
-            ) from None
+        for member in members(
+            lambda at, size: data[at : at + size],
+            len(data),
+            may_be_cut=tar.length > len(data),
+        ):
+            name = member.name.removeprefix("./").lstrip("/")
+            if name in MAPS and member.kind == FILE:
+                found[name] = _map_of(data, member, limit)
+    except TarError as error:
+        raise JobError(
+            "image_invalid", f"the image is not a readable tar: {error}"
+        ) from None
     for name in MAPS:
         if name in found:
             return found[name]
@@ -319,3 +308,20 @@ def find_map(tar: Content, limit: int) -> bytes:
         f"the image has no job: neither {' nor '.join(MAPS)} is within its "
         f"first {MAP_WITHIN_BYTES} bytes",
     )
+
+
+def _map_of(head: bytes, member: Member, limit: int) -> bytes:
+    if member.size > limit:
+        raise JobError(
+            "job_too_large",
+            f"{member.name:.100} has {member.size} bytes; the limit is "
+            f"{limit} (max_stored_job_bytes)",
+        )
+    end = member.offset + member.size
+    if end > len(head):
+        raise JobError(
+            "image_invalid",
+            f"{member.name:.100} ends at byte {end} of the image; a job must "
+            f"be within its first {MAP_WITHIN_BYTES} bytes",
+        )
+    return head[member.offset : end]
