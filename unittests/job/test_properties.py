@@ -13,7 +13,7 @@ from unittests.job.samples import ACCOUNT, CAPS, IMAGES, find, parse, path
 from zerocloud.errors import JobError
 from zerocloud.job.description import Job, job_schema, parse_job
 from zerocloud.job.devices import DEVICE_KEYS, KINDS
-from zerocloud.job.expand import PlanContext, build_plan
+from zerocloud.job.expand import PlanContext, build_plan, check_images
 from zerocloud.job.group import GROUP_KEYS
 from zerocloud.job.plan import Plan
 from zerocloud.job.program import EXEC_KEYS
@@ -118,9 +118,11 @@ _jobs = _maybe_wrong(
 )
 
 
+CONTEXT = PlanContext(ACCOUNT, CAPS, system_images=IMAGES)
+
+
 def _plan(job: Job) -> Plan:
-    context = PlanContext(ACCOUNT, CAPS, system_images=IMAGES)
-    return build_plan(job, find(job, STORE), context=context)
+    return build_plan(job, find(job, STORE), context=CONTEXT)
 
 
 @given(st.binary(max_size=200))
@@ -182,6 +184,13 @@ def test_any_json_at_any_key_is_a_job_or_a_job_error(
 def test_job_that_parses_fits_the_schema_and_plans_soundly(raw: Any) -> None:
     try:
         job = parse(raw)
+    except JobError as error:
+        error.message.encode()
+        return
+    try:
+        # The schema does not know which names are images of the system; what
+        # it says of their keys is checked where they are known.
+        check_images(job, CONTEXT)
     except JobError as error:
         error.message.encode()
         return

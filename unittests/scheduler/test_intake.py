@@ -6,6 +6,8 @@ import gzip
 import hashlib
 import io
 import json
+from contextlib import closing
+from socket import socket, socketpair
 from typing import Any
 
 import pytest
@@ -114,6 +116,56 @@ def test_body_that_breaks_off_is_a_disconnect(cluster: Cluster) -> None:
 
     assert error.code == "client_disconnect"
     assert "reset" not in error.message
+
+
+class Chunks:
+    """A body that is not chunked, on a connection like the server's."""
+
+    def __init__(self) -> None:
+        self.client, self.socket = socketpair()
+
+    def get_socket(self) -> socket:
+        return self.socket
+
+    def read(self, size: int) -> bytes:
+        raise ValueError("invalid literal for int() with base 16")
+
+    def close(self) -> None:
+        self.client.close()
+        self.socket.close()
+
+
+def test_body_that_is_not_chunked_is_told_to_who_waits(
+    cluster: Cluster,
+) -> None:
+    with closing(Chunks()) as body:
+        error = failing(cluster, JOB, **{"wsgi.input": body})
+
+    assert (error.code, error.status) == ("bad_request", 400)
+    assert "not chunked as Transfer-Encoding says" in error.message
+
+
+def test_body_that_ends_within_a_chunk_is_a_disconnect(
+    cluster: Cluster,
+) -> None:
+    with closing(Chunks()) as body:
+        body.client.close()
+        error = failing(cluster, JOB, **{"wsgi.input": body})
+
+    assert error.code == "client_disconnect"
+
+
+def test_body_that_stops_for_the_servers_time_is_a_timeout(
+    cluster: Cluster,
+) -> None:
+    class Stopped:
+        def read(self, size: int) -> bytes:
+            raise TimeoutError("timed out")
+
+    error = failing(cluster, JOB, **{"wsgi.input": Stopped()})
+
+    assert (error.code, error.status) == ("upload_timeout", 408)
+    assert "client_timeout" in error.message
 
 
 def test_slow_body_is_refused_in_time(cluster: Cluster) -> None:
@@ -320,3 +372,11 @@ def test_read_is_in_pieces() -> None:
     env = {"CONTENT_LENGTH": "200000", "wsgi.input": Input(bytes(200_000))}
     assert len(b"".join(intake.checked_body(env))) == 200_000
     assert max(asked) <= intake.READ_BYTES
+
+
+@pytest.mark.parametrize("value", ["\xff", "swift://~/c/%ff", "%ED%A0%80"])
+def test_source_that_is_not_utf8_is_refused(value: str) -> None:
+    with pytest.raises(JobError, match="is not UTF-8 at byte") as caught:
+        source_path(value, "AUTH_a")
+
+    assert caught.value.code == "bad_source"

@@ -20,18 +20,19 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 from zerocloud.errors import JobError
 from zerocloud.headers import SOURCE as SOURCE_HEADER
 from zerocloud.job.description import Job, parse_job
 from zerocloud.job.document import Value
 from zerocloud.job.limits import JobCaps
-from zerocloud.job.paths import ObjectPath, parse_object_path
+from zerocloud.job.paths import FORM, ObjectPath, parse_object_path
 from zerocloud.job.tarheaders import FILE, Member, TarError, members
 from zerocloud.job.template import parse_script
 from zerocloud.scheduler.blobs import Blob
-from zerocloud.scheduler.concurrency import Timeout
+from zerocloud.scheduler.clientwatch import client_descriptor
+from zerocloud.scheduler.concurrency import Timeout, peer_closed
 from zerocloud.scheduler.content import Content, collect, inflated
 from zerocloud.scheduler.inputs import Reader, failed_read
 from zerocloud.scheduler.taskdoc import Payload
@@ -189,7 +190,15 @@ def media_type(value: str) -> str:
 
 def source_path(value: str, account: str) -> ObjectPath:
     """X-Zerovm-Source as a path; raises JobError `bad_source`."""
-    text = unquote(value.encode("latin-1").decode("utf-8", "replace"))
+    raw = unquote_to_bytes(value.encode("latin-1"))
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise JobError(
+            "bad_source",
+            f"{SOURCE_HEADER} is not UTF-8 at byte {error.start}; allowed is "
+            f"{FORM} (URL-encoded UTF-8)",
+        ) from None
     try:
         return parse_object_path(
             Value(text, "", SOURCE_HEADER), account=account
@@ -252,9 +261,25 @@ def _content_length(env: Mapping[str, Any]) -> int | None:
 def _read(env: Mapping[str, Any], size: int) -> bytes:
     try:
         return bytes(env["wsgi.input"].read(size))
+    except TimeoutError as error:
+        raise JobError(
+            "upload_timeout",
+            "no byte of the request's body came within the server's "
+            "client_timeout",
+        ) from error
     except (OSError, ValueError) as error:
-        # A broken chunk, or a connection that was reset: all that the server
-        # can know is that the rest will not come.
+        descriptor = client_descriptor(env)
+        if (
+            isinstance(error, ValueError)
+            and descriptor is not None
+            and not peer_closed(descriptor)
+        ):
+            # The client is there and waits: what it sent is no chunk.
+            raise JobError(
+                "bad_request",
+                "the request's body is not chunked as Transfer-Encoding says",
+            ) from error
+        # Reset, or ended within a chunk: the rest will not come.
         raise JobError(
             "client_disconnect", "the request's body cannot be read to its end"
         ) from error
