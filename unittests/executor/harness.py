@@ -44,6 +44,9 @@ class Wire:
         self._ended = False
         self._broken = False
         self._news = Event()
+        # What the server goes by when it reads the rest of a body.
+        self.position, self.content_length = 0, 1 << 30
+        self.chunk_length = -1
         self.shut_down = False
         self.closed = False
         self.timeout: float | None = 60.0
@@ -92,6 +95,8 @@ class Wire:
         return self
 
     def close(self) -> None:
+        # The server would read on, and a closed file raises ValueError.
+        assert (self.content_length, self.chunk_length) == (self.position, 0)
         self.closed = True
 
 

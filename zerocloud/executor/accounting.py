@@ -14,9 +14,10 @@ from zerocloud.protocol.task import TaskDocument
 
 @dataclass
 class Times:
-    """Seconds of a task's stages."""
+    """Seconds of a task's stages; `began` is the moment of the first."""
 
     queued: float = 0.0
+    began: float = 0.0
     prepared: float = 0.0
     compiled: float = 0.0
     ran: float = 0.0

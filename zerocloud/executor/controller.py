@@ -248,7 +248,7 @@ class Task:
 
         The blob of a program that is compiled is not needed.
         """
-        self._times.prepared = time.monotonic()
+        self._times.began = time.monotonic()
         node, wanted = self._node, self._document.program.sha256
         program = node.programs.open_known(wanted) if wanted else None
         if program is not None:
@@ -356,7 +356,7 @@ class Task:
             *outputs,
         ]
         began = time.monotonic()
-        self._times.prepared = began - self._times.prepared
+        self._times.prepared = began - self._times.began
         vm = self._node.sandbox.start(manifest, descriptors)
         self._vm_files.callback(vm.kill)
         report = vm.wait(_deadline_seconds(self._document))

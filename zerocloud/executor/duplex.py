@@ -265,6 +265,9 @@ def _hang_up(body: Any) -> None:
     if peer is None:
         return
     shutdown_safe(peer)
+    # The server would read what is left of the body, from a closed file: so
+    # nothing is left.
+    body.content_length, body.chunk_length = body.position, 0
     # The server closes its reading file after its writing file; closing that
     # fails when the proxy is gone, and the descriptor would stay open until
     # the garbage collector comes by.
