@@ -5,6 +5,8 @@ process_cluster  process mode (nodes can be killed), once per session
 account          test:tester with an empty container, deleted afterwards
 other_account    test2:tester2, likewise
 nothing_left     asserts that the test left nothing on `cluster`
+narrow           one slot, one task at a time, little room
+harsh            little time to send, to compile, and little memory for that
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -103,14 +106,30 @@ def with_container(account: Account) -> Iterator[Account]:
     account.close()
 
 
+@contextmanager
+def leaving_nothing(
+    cluster: Cluster, *accounts: Account, seconds: float = CLEAN_UP_SECONDS
+) -> Iterator[None]:
+    """What is done within leaves no process, descriptor, file or draft.
+
+    The accounts' own connections are closed before each count.
+    """
+    for account in accounts:
+        account.session.close()
+    before = residue(cluster)
+    yield
+    for account in accounts:
+        account.session.close()
+    wait_until(lambda: residue(cluster).within(before), seconds)
+    left = residue(cluster)
+    assert left.within(before), f"before: {before}; left: {left}"
+
+
 @pytest.fixture
 def nothing_left(cluster: Cluster) -> Iterator[None]:
     """The test leaves no process, no open object and no file behind."""
-    before = residue(cluster)
-    yield
-    wait_until(lambda: residue(cluster).within(before), CLEAN_UP_SECONDS)
-    left = residue(cluster)
-    assert left.within(before), f"before: {before}; left: {left}"
+    with leaving_nothing(cluster):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -131,6 +150,30 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             "queue_seconds": "5",
             "cache_dir": str(folder / "cache"),
             **small,
+        },
+    )
+    running = started(folder / "cluster", settings)
+    warm_up(running)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def harsh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One storage node; 2 s to send a body, 3 s and 256 MiB to compile.
+
+    Its only slot must be free again after each test.
+    """
+    folder = tmp_path_factory.mktemp("harsh")
+    settings = ClusterSettings(
+        nodes=1,
+        replicas=1,
+        proxy_options={"upload_timeout": "2"},
+        executor_options={
+            "slots": "1",
+            "cache_dir": str(folder / "cache"),
+            "compile_seconds": "3",
+            "compile_memory_bytes": str(256 * 1024 * 1024),
         },
     )
     running = started(folder / "cluster", settings)
