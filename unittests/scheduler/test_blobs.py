@@ -13,6 +13,7 @@ import pytest
 from unittests.scheduler.conftest import Cluster, group
 from unittests.scheduler.swift_fake import FakePipeline, FakeSwift
 from zerocloud.errors import JobError
+from zerocloud.job.paths import ObjectPath
 from zerocloud.scheduler.blobs import BlobCache, Blobs, Wanted
 from zerocloud.scheduler.content import collect, inflated
 
@@ -139,6 +140,26 @@ def test_inflated_image_beyond_the_limit_is_refused_while_inflating(
 
     assert caught.value.code == "input_too_large"
     assert cluster.nodes.ran == []
+
+
+def test_large_blob_is_let_go_of_with_its_job(cluster: Cluster) -> None:
+    cluster.swift.put("bin/large", b"x" * (9 * MEGABYTE))
+    cluster.swift.put("bin/small", b"x")
+    blobs = Blobs(FakePipeline(cluster.swift), BlobCache(), 99 * MEGABYTE)
+    large, small = (
+        Wanted(ObjectPath("AUTH_a", "bin", name), image=False)
+        for name in ("large", "small")
+    )
+    blobs.fetch([large, small])
+    contents = [blobs.content(blobs.digest(w.path)) for w in (large, small)]
+
+    blobs.close()
+
+    assert contents[1] is not None
+    assert contents[1].read() == b"x"
+    assert contents[0] is not None
+    with pytest.raises(ValueError, match="closed file"):
+        contents[0].read()
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 1000])

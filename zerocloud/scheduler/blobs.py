@@ -67,17 +67,18 @@ class BlobCache:
             self._kept.move_to_end(wanted)
         return kept
 
-    def put(self, wanted: Wanted, kept: _Remembered) -> None:
-        """Remember a blob, unless it is large."""
+    def put(self, wanted: Wanted, kept: _Remembered) -> bool:
+        """Remember a blob, unless it is large; whether it is remembered."""
         self.drop(wanted)
         size = kept.blob.content.length
         if size > min(LARGEST_CACHED, self._limit):
-            return
+            return False
         self._kept[wanted] = kept
         self._size += size
         while self._size > self._limit:
             _, old = self._kept.popitem(last=False)
             self._size -= old.blob.content.length
+        return True
 
     def drop(self, wanted: Wanted) -> None:
         """Forget a blob."""
@@ -97,6 +98,16 @@ class Blobs:
         self._limit = limit_bytes
         self._by_path: dict[Wanted, Blob] = {}
         self._by_digest: dict[str, Blob] = {}
+        self._own: list[Content] = []
+
+    def close(self) -> None:
+        """Let go of what no other job may have use for.
+
+        The garbage collector would do that, but whenever it likes: an error
+        holds its job for as long, and a program may have a gigabyte.
+        """
+        while self._own:
+            self._own.pop().close()
 
     def add(self, blob: Blob) -> None:
         """Know a blob that came with the request."""
@@ -145,7 +156,7 @@ class Blobs:
         finally:
             reply.close()
         blob = Blob(sha256, content)
-        self._cache.put(
+        remembered = self._cache.put(
             wanted,
             _Remembered(
                 etag=reply.headers.get("Etag", ""),
@@ -153,6 +164,8 @@ class Blobs:
                 blob=blob,
             ),
         )
+        if not remembered:
+            self._own.append(content)
         return blob
 
     def _too_large(self, wanted: Wanted) -> JobError:

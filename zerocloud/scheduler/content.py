@@ -48,6 +48,10 @@ class Content:
         """All bytes at once: for what is known to be small."""
         return b"".join(self.chunks())
 
+    def close(self) -> None:
+        """Let go of the file, and with it of others' contents in it."""
+        self._file.close()
+
 
 class Spool:
     """Contents of one job, one after another in one place."""

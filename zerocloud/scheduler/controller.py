@@ -110,12 +110,13 @@ class JobController:
         self._spool = Spool()
         self._watch = ClientWatch(request.env)
         self._dispatch: Dispatch | None = None
+        self._asked: Submission | None = None
         self._results: list[Finished] = []
 
     def run(self) -> Answer:
         """Run the job to its answer; raises JobError and ClusterError."""
         try:
-            asked = self._receive()
+            asked = self._asked = self._receive()
             self._life.enter(Stage.PLAN)
             plan = self._plan(asked)
             self._life.enter(Stage.AUTHORIZE)
@@ -138,6 +139,9 @@ class JobController:
         if self._dispatch is not None:
             self._dispatch.close()
         self._spool.close()
+        self._blobs.close()
+        if self._asked is not None:
+            self._asked.close()
 
     def _receive(self) -> Submission:
         """Who asks, may they, and what do they ask."""

@@ -71,6 +71,12 @@ class Submission:
     image: Blob | None = None
     payload: Payload | None = None
 
+    def close(self) -> None:
+        """Let go of the bytes that came with the request."""
+        for part in (self.image, self.payload):
+            if part is not None:
+                part.content.close()
+
 
 class Intake:
     """Reads one request."""
@@ -110,7 +116,11 @@ class Intake:
             asked = self._submission(kind, reply.chunks(), stored=True)
         finally:
             reply.close()
-        payload = self._within(self._payload)
+        try:
+            payload = self._within(self._payload)
+        except BaseException:
+            asked.close()
+            raise
         return Submission(asked.job, asked.image, payload)
 
     def _submission(
@@ -144,12 +154,16 @@ class Intake:
                 f"the image is larger than {limit} bytes (max_blob_bytes)",
             ),
         )
-        job = parse_job(
-            find_map(content, self._limits.caps.stored_job_bytes),
-            account=self._account,
-            caps=self._limits.caps,
-            stored=True,
-        )
+        try:
+            job = parse_job(
+                find_map(content, self._limits.caps.stored_job_bytes),
+                account=self._account,
+                caps=self._limits.caps,
+                stored=True,
+            )
+        except BaseException:
+            content.close()
+            raise
         return Submission(job, Blob(sha256, content))
 
     def _payload(self) -> Payload:
