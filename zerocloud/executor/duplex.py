@@ -181,6 +181,8 @@ class Upstream:
 
         StreamEnded (a ProtocolError) is the proxy's clean end.
         """
+        if not _has_length(self._input):
+            raise PeerGone("the request has no body")
         timer = Timeout(seconds)
         try:
             return self._opener.read_frame(self._input.read)
@@ -233,7 +235,7 @@ class Refusal:
 
     def close(self) -> None:
         """Called by the server when the answer is out."""
-        if _socket_of(self._input) is None:
+        if _socket_of(self._input) is None or not _has_length(self._input):
             return
         timer = Timeout(LINGER_SECONDS)
         at_end = False
@@ -257,6 +259,12 @@ def _socket_of(body: Any) -> Any:
     """The socket below a request's body; None on a server without that."""
     get_socket = getattr(body, "get_socket", None)
     return None if get_socket is None else get_socket()
+
+
+def _has_length(body: Any) -> bool:
+    """Whether a body was announced; the server's own read fails if not."""
+    chunked = getattr(body, "chunked_input", True)
+    return chunked or body.content_length is not None
 
 
 def _hang_up(body: Any) -> None:
