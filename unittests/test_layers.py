@@ -49,6 +49,7 @@ class Import:
     file: str
     line: int
     module: str
+    for_types: bool = False  # under `if TYPE_CHECKING:`, so never executed
 
     @property
     def part(self) -> str:
@@ -63,16 +64,28 @@ class Import:
 
 def imports_of(source: str, file: str) -> Iterator[Import]:
     """Every import in a module, wherever it stands in it."""
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name)
+        and node.test.id == "TYPE_CHECKING"
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        only = id(node) in for_types
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield Import(file, node.lineno, alias.name)
+                yield Import(file, node.lineno, alias.name, only)
         elif isinstance(node, ast.ImportFrom):
             module = "." * node.level + (node.module or "")
-            yield Import(file, node.lineno, module)
+            yield Import(file, node.lineno, module, only)
             for alias in node.names:
                 # `from zerocloud import job` imports the part job.
-                yield Import(file, node.lineno, f"{module}.{alias.name}")
+                name = f"{module}.{alias.name}"
+                yield Import(file, node.lineno, name, only)
 
 
 def _all() -> list[Import]:
@@ -95,7 +108,8 @@ def upward(found: Import) -> bool:
     if words[0] != "zerocloud" or len(words) < 2 or words[1] == "__version__":
         return False
     if found.part == "__init__":
-        return True
+        # It tells type checkers what it loads when it is asked for.
+        return not (found.for_types and words[1] == "client")
     if found.part == words[1]:
         return False
     return LEVELS[words[1]] >= LEVELS[found.part]
@@ -124,6 +138,22 @@ def test_imports_go_down_only() -> None:
         ("executor/x.py", "from zerocloud.client.login import A", True),
         ("errors.py", "import zerocloud.headers", True),
         ("__init__.py", "import zerocloud.errors", True),
+        ("__init__.py", "from zerocloud.client import Client", True),
+        (
+            "__init__.py",
+            "if TYPE_CHECKING:\n    from zerocloud.client import Client",
+            False,
+        ),
+        (
+            "__init__.py",
+            "if TYPE_CHECKING:\n    from zerocloud.job import plan",
+            True,
+        ),
+        (
+            "job/x.py",
+            "if TYPE_CHECKING:\n    import zerocloud.protocol.task",
+            True,
+        ),
         ("job/x.py", "from zerocloud.job.paths import ObjectPath", False),
         ("scheduler/x.py", "from zerocloud.job import plan", False),
         ("middleware.py", "from zerocloud.scheduler import intake", False),

@@ -88,38 +88,78 @@ def test_login_service_down_says_where_and_why() -> None:
     )
 
 
-def test_login_keystone_without_password_names_it() -> None:
-    variables = {"OS_AUTH_URL": "http://h:5000/v3", "OS_USERNAME": "u"}
-    with pytest.raises(LoginError, match="OS_PASSWORD not set"):
-        log_in(variables, Transport())
-
-
-def test_login_keystone_goes_through_swiftclient(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("variables", "account"),
+    [
+        ({}, "AUTH_test"),
+        ({"OS_PROJECT_NAME": "AUTH_other"}, "AUTH_other"),
+        ({"OS_STORAGE_URL": "http://h/v1/AUTH_x"}, "AUTH_x"),
+    ],
+)
+def test_login_v1_by_os_auth_type_needs_no_keystone(
+    endpoint: Endpoint, variables: dict[str, str], account: str
 ) -> None:
-    seen = {}
-
-    def get_auth(url: str, user: str, key: str, **more: object) -> object:
-        seen.update(more, url=url, user=user, key=key)
-        return "http://swift/v1/AUTH_p", "tk-v3"
-
-    monkeypatch.setattr("swiftclient.client.get_auth", get_auth)
+    given = endpoint.variables()
     login = log_in(
         {
-            "OS_AUTH_URL": "http://keys:5000/v3",
-            "OS_USERNAME": "u",
-            "OS_PASSWORD": "p",
-            "OS_PROJECT_NAME": "proj",
-            "OS_USER_DOMAIN_NAME": "Default",
-        },
-        Transport(),
+            "OS_AUTH_TYPE": "v1password",
+            "OS_AUTH_URL": given["ST_AUTH"],
+            "OS_USERNAME": given["ST_USER"],
+            "OS_PASSWORD": given["ST_KEY"],
+            **variables,
+        }
     )
-    assert login == Login("http://swift/v1/AUTH_p", "tk-v3")
-    assert (seen["url"], seen["auth_version"]) == ("http://keys:5000/v3", "3")
-    options = seen["os_options"]
-    assert isinstance(options, dict)
-    assert options["project_name"] == "proj"
-    assert options["user_domain_name"] == "Default"
+    assert (login.account, login.token) == (account, TOKEN)
+
+
+def test_login_v1_by_os_auth_type_names_its_own_variables(
+    endpoint: Endpoint,
+) -> None:
+    variables = {
+        "OS_AUTH_TYPE": "v1password",
+        "OS_AUTH_URL": endpoint.variables()["ST_AUTH"],
+        "OS_USERNAME": "test:tester",
+    }
+    with pytest.raises(LoginError, match="OS_PASSWORD not set; allowed are"):
+        log_in(variables)
+    variables["OS_PASSWORD"] = "open-sesame"
+    with pytest.raises(LoginError, match="OS_USERNAME and OS_PASSWORD") as no:
+        log_in(variables)
+    assert "open-sesame" not in str(no.value)
+
+
+def test_login_v1_comes_before_a_cloud_of_the_environment(
+    endpoint: Endpoint,
+) -> None:
+    """`. DIR/env` means that cluster, whatever ~/.bashrc exports."""
+    login = log_in({**endpoint.variables(), "OS_CLOUD": "production"})
+    assert login.storage_url == endpoint.storage_url
+
+
+@pytest.mark.parametrize("key", ["open\nsesame", " open-sesame", "a\rsesame"])
+def test_login_v1_key_that_fits_no_header_is_refused_without_showing_it(
+    endpoint: Endpoint, key: str
+) -> None:
+    with pytest.raises(LoginError, match="ST_KEY has control") as caught:
+        log_in({**endpoint.variables(), "ST_KEY": key})
+    assert "sesame" not in str(caught.value)
+    assert endpoint.requests == []
+
+
+def test_login_v1_password_in_a_url_is_not_shown(endpoint: Endpoint) -> None:
+    url = endpoint.variables()["ST_AUTH"].replace("//", "//u:open-sesame@")
+    for broken in (url, url.replace("http:", "ftp:"), f"{url}x"):
+        with pytest.raises((LoginError, ConnectError)) as caught:
+            log_in({"ST_AUTH": broken, "ST_USER": "u", "ST_KEY": "k"})
+        assert "open-sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://", "http://[::1", "http://h:port/", "h/v1/AUTH_a"]
+)
+def test_login_storage_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(LoginError, match=r"OS_STORAGE_URL is .*; allowed"):
+        log_in({"OS_STORAGE_URL": url, "OS_AUTH_TOKEN": "tk"})
 
 
 def test_login_repr_hides_the_token() -> None:

@@ -14,6 +14,7 @@ and retries nothing by itself: whether another try can help stands in
 
 from __future__ import annotations
 
+from zerocloud.client.envfile import read_env_file
 from zerocloud.client.errors import (
     AnswerError,
     ClientError,
@@ -24,7 +25,7 @@ from zerocloud.client.errors import (
     RefusedError,
     UsageError,
 )
-from zerocloud.client.login import Login, log_in, read_env_file
+from zerocloud.client.login import Login, log_in
 from zerocloud.client.result import (
     ChannelUse,
     JobResult,

@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from zerocloud import __version__, headers
+from zerocloud.client.envfile import read_env_file
 from zerocloud.client.errors import (
     AnswerError,
     FilterMissingError,
@@ -26,7 +27,7 @@ from zerocloud.client.errors import (
     UsageError,
     error_from_answer,
 )
-from zerocloud.client.login import Login, log_in, read_env_file
+from zerocloud.client.login import Login, log_in
 from zerocloud.client.result import SUCCEEDED, JobResult, parse_result
 from zerocloud.client.transport import Body, Transport, chunks
 from zerocloud.job.paths import SCHEME, ObjectPath
@@ -68,7 +69,7 @@ class Client:
         self, login: Login, *, transport: Transport | None = None
     ) -> None:
         self._login = login
-        self._transport = transport or Transport()
+        self._transport = transport or Transport(tls=login.tls)
         self._info: dict[str, Any] | None = None
 
     @classmethod
@@ -76,17 +77,22 @@ class Client:
         cls,
         env_file: str | Path | None = None,
         *,
+        cloud: str | None = None,
         transport: Transport | None = None,
     ) -> Client:
         """Log in by the process's environment, or by an env file alone.
 
+        `cloud` names an entry of clouds.yaml, which is then taken before any
+        other credentials.  For other variables than the process's use
+        `Client(log_in(variables))`.
+
         Raises LoginError and ConnectError, see `log_in`.
         """
-        transport = transport or Transport()
         variables: Mapping[str, str] = (
             os.environ if env_file is None else read_env_file(env_file)
         )
-        return cls(log_in(variables, transport), transport=transport)
+        login = log_in(variables, transport, cloud=cloud)
+        return cls(login, transport=transport)
 
     @property
     def login(self) -> Login:

@@ -19,10 +19,27 @@ if TYPE_CHECKING:
     import requests
 
 CONNECT_SECONDS = 10.0
+UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 CHUNK_BYTES = 256 * 1024
 LOOPBACK = {"localhost", "::1"}
 
 Body = bytes | IO[bytes] | Iterable[bytes] | None
+
+
+@dataclass(frozen=True)
+class Tls:
+    """How HTTPS is done.
+
+    `verify`: True, the system's authorities; a path, a file or folder of
+    authorities; False, no check at all.  `cert`: the client's own
+    certificate: a file that holds its key as well, or the paths of both.
+    """
+
+    verify: bool | str = True
+    cert: str | tuple[str, str] | None = None
+
+
+DEFAULT_TLS = Tls()
 
 
 @dataclass(frozen=True)
@@ -34,6 +51,7 @@ class Transport:
     """
 
     answer_seconds: float | None = None
+    tls: Tls = DEFAULT_TLS
 
     def request(
         self,
@@ -73,10 +91,16 @@ class Transport:
         session = requests.Session()
         # A proxy set in the environment cannot reach this machine's loopback.
         session.trust_env = not _is_loopback(url)
+        # Without this, requests adds what ~/.netrc has for the host.
+        session.auth = _no_more_auth
+        if self.tls.verify is False:
+            _allow_unchecked()
         options: dict[str, Any] = {
             "headers": dict(headers),
             "data": body,
             "timeout": (CONNECT_SECONDS, self.answer_seconds),
+            "verify": self.tls.verify,
+            "cert": self.tls.cert,
             "allow_redirects": False,
             "stream": True,
         }
@@ -108,21 +132,60 @@ def _in_our_words(url: str) -> Iterator[None]:
         raise ConnectError(
             f"the answer of {_endpoint(url)} broke off"
         ) from error
+    except requests.exceptions.SSLError as error:
+        raise ConnectError(
+            f"{_endpoint(url)}: {_tls_reason(error)}"
+        ) from error
     except requests.RequestException as error:
         raise ConnectError(
             f"cannot reach {_endpoint(url)}: {_reason(error)}"
         ) from error
+    except OSError as error:
+        # requests says so itself when a file of certificates is missing.
+        raise ConnectError(f"{_endpoint(url)}: {error}") from error
 
 
 def check_url(url: str, name: str) -> str:
     """Return the URL without a slash at its end; LoginError if it is none."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in {"http", "https"}
+        usable = known and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets or a port that are none
+        usable = False
+    if not usable:
         raise LoginError(
-            f"{name} is {url!r}; allowed is a URL that begins with http:// "
-            "or https://"
+            f"{name} is {shown_url(url)!r}; allowed is a URL that begins with "
+            "http:// or https://"
         )
     return url.rstrip("/")
+
+
+def shown_url(url: str) -> str:
+    """The URL without the user and password that may stand in it."""
+    head, scheme, rest = url.rpartition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{head}{scheme}{authority.rpartition('@')[2]}{slash}{path}"
+
+
+def _no_more_auth(request: Any) -> Any:
+    return request
+
+
+def _allow_unchecked() -> None:
+    """Do not warn at each request of what the user has asked for."""
+    import urllib3  # noqa: PLC0415 - see Transport.stream
+
+    urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+
+
+def _tls_reason(error: Exception) -> str:
+    if UNTRUSTED in str(error):
+        return (
+            "its certificate is not trusted; OS_CACERT names a file of "
+            "authorities to trust"
+        )
+    return "no secure connection: " + _reason(error)
 
 
 def _is_loopback(url: str) -> bool:
