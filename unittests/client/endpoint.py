@@ -12,6 +12,7 @@ as the real endpoint does it: status, JSON body with code and message.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import threading
 from collections.abc import Iterator
@@ -55,6 +56,9 @@ class Endpoint:
         self.bodies: list[bytes] = []
         self.broken = ""  # a status: every job is answered with it
         self.report_bytes = 1 << 20
+        self.more_headers: dict[str, str] = {}  # of objects
+        self.damage = bytes  # what happens to objects on their way
+        self.missing_bytes = 0  # of every answer, of what it announces
         self.url = ""
 
     @property
@@ -79,7 +83,7 @@ class Endpoint:
             status, answer = self.answer(method, path, environ, body, headers)
         except RefusalError as refused:
             status, answer = refused.status, refused.body
-        headers["Content-Length"] = str(len(answer))
+        headers["Content-Length"] = str(len(answer) + self.missing_bytes)
         headers["X-Trans-Id"] = "tx-unit"
         start(status, list(headers.items()))
         return [answer]
@@ -105,6 +109,8 @@ class Endpoint:
             raise RefusalError("401 Unauthorized", b"<html>no token</html>")
         if method == "PUT":
             return self.put(path, environ, body)
+        if method == "GET":
+            return self.get(path, environ, headers)
         if "zerocloud" not in self.info:
             return "204 No Content", b""
         return self.run(environ, body, headers)
@@ -126,6 +132,24 @@ class Endpoint:
             key = f"swift://{ACCOUNT}/{container}/{name}"
             self.objects[key] = (environ["CONTENT_TYPE"], body)
         return "201 Created", b""
+
+    def get(
+        self, path: str, environ: dict[str, Any], headers: dict[str, str]
+    ) -> tuple[str, bytes]:
+        key = "swift://" + path.removeprefix("/v1/")
+        if key not in self.objects:
+            raise RefusalError(
+                "404 Not Found",
+                b"<html><h1>Not Found</h1><p>No such object.</p></html>",
+            )
+        kind, content = self.objects[key]
+        etag = hashlib.md5(content).hexdigest()
+        if environ.get("HTTP_IF_MATCH", f'"{etag}"') != f'"{etag}"':
+            raise RefusalError("412 Precondition Failed", b"")
+        headers["Etag"] = f'"{etag}"'
+        headers["Content-Type"] = kind
+        headers.update(self.more_headers)
+        return "200 OK", self.damage(content)
 
     def run(
         self, environ: dict[str, Any], body: bytes, headers: dict[str, str]

@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 
 from unittests.client.endpoint import node
-from zerocloud.client import AnswerError, StoredOutput
+from zerocloud.client import (
+    AnswerError,
+    JobFailedError,
+    StoredOutput,
+    UsageError,
+)
 from zerocloud.client.result import parse_result
 
 
@@ -74,3 +79,28 @@ def test_result_number_that_is_none_is_an_answer_error() -> None:
     item = {**node("a", b"", 0), "wall_seconds": "long"}
     with pytest.raises(AnswerError, match="wall_seconds is no number"):
         parse_result(report(item))
+
+
+def test_result_raise_for_failure_names_nodes_and_what_they_said() -> None:
+    nodes = [node("ok", b"", 0), *(node(f"n-{i}", b"", 3) for i in range(5))]
+    failed = parse_result({**report(*nodes), "status": "failed"})
+    with pytest.raises(JobFailedError) as caught:
+        failed.raise_for_failure()
+    assert str(caught.value) == (
+        "job j-1 failed, 5 of 6 nodes: n-0: exit 3; n-1: exit 3; n-2: exit 3; "
+        "2 more (it broke)"
+    )
+    assert [n.name for n in failed.failed_nodes][:2] == ["n-0", "n-1"]
+
+
+def test_result_that_succeeded_raises_nothing() -> None:
+    result = parse_result(report(node("a", b"", 0)))
+    assert result.raise_for_failure() is result
+
+
+def test_result_output_text_is_the_bytes_as_utf_8() -> None:
+    item = node("a", "grün\xff".encode("latin-1"), 0)
+    assert parse_result(report(item)).outputs[0].text == "gr\ufffdn\ufffd"
+    item["outputs"] = [{"device": "stdout", "bytes": 9, "omitted": True}]
+    with pytest.raises(UsageError, match="stdout of a has 9 bytes, too many"):
+        parse_result(report(item)).outputs[0].text  # noqa: B018

@@ -23,7 +23,7 @@ from zerocloud.client import (
     RefusedError,
     UsageError,
 )
-from zerocloud.client.session import job_body
+from zerocloud.client.sending import job_body
 
 CAT = [
     {
@@ -281,12 +281,19 @@ def test_store_job_makes_the_container_when_it_is_missing(
     assert "swift://AUTH_test/new/dir/s.py" in endpoint.objects
 
 
-def test_store_job_with_a_bad_token_says_what_swift_said(
-    endpoint: Endpoint,
+@pytest.mark.parametrize("what", ["submit", "store_job", "download"])
+def test_client_with_a_bad_token_is_a_login_error_everywhere(
+    endpoint: Endpoint, tmp_path: Path, what: str
 ) -> None:
     client = Client(Login(endpoint.storage_url, TOKEN + "x"))
-    with pytest.raises(RefusedError, match=r"no token \[401\]"):
-        client.store_job("swift://~/jobs/s.py", SCRIPT)
+    do = {
+        "submit": lambda: client.submit(CAT),
+        "store_job": lambda: client.store_job("swift://~/jobs/s", SCRIPT),
+        "download": lambda: client.download("swift://~/c/o", tmp_path / "f"),
+    }[what]
+    with pytest.raises(LoginError, match=r"log in again \[401\]") as caught:
+        do()
+    assert TOKEN not in str(caught.value)
 
 
 def test_client_with_nobody_there_fails_to_connect() -> None:

@@ -21,6 +21,7 @@ from zerocloud.client.errors import (
     ClusterFailedError,
     ConnectError,
     FilterMissingError,
+    JobFailedError,
     LoginError,
     RefusedError,
     UsageError,
@@ -34,20 +35,24 @@ from zerocloud.client.result import (
     OutputBytes,
     StoredOutput,
 )
-from zerocloud.client.session import Client, RawAnswer
+from zerocloud.client.session import Client
+from zerocloud.client.streams import ByteStream, ObjectStream, RawAnswer
 
 __all__ = [
     "AnswerError",
+    "ByteStream",
     "ChannelUse",
     "Client",
     "ClientError",
     "ClusterFailedError",
     "ConnectError",
     "FilterMissingError",
+    "JobFailedError",
     "JobResult",
     "Login",
     "LoginError",
     "NodeResult",
+    "ObjectStream",
     "Outcome",
     "OutputBytes",
     "RawAnswer",

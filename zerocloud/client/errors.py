@@ -8,17 +8,19 @@
       RefusedError         4xx (and 501): the request or the job is at fault
       ClusterFailedError   5xx: the cluster's failure
       AnswerError          an answer that docs/http-api.md does not allow
+      JobFailedError       raised by JobResult.raise_for_failure alone
 
-A job that ran and failed is none of these: its result says so
-(`JobResult.succeeded`).  Every text is one line that names what is wrong and
-what is allowed; none holds a token or a key.
+A job that ran and failed is no error by itself: its result says so
+(`JobResult.succeeded`), and turns it into one where that is wanted.  Every
+text is one line that names what is wrong and what is allowed; none holds a
+token or a key.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 MAX_ERROR_TEXT = 2000
@@ -51,6 +53,10 @@ class FilterMissingError(ClientError):
 
 class AnswerError(ClientError):
     """The endpoint answered with something docs/http-api.md excludes."""
+
+
+class JobFailedError(ClientError):
+    """The job ran, and at least one node failed; nothing was stored."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +106,16 @@ class ClusterFailedError(_AnsweredError):
 
 
 def error_from_answer(
-    status: int, body: bytes, transaction: str = ""
+    status: int, body: bytes, transaction: str = "", subject: str = ""
 ) -> RefusedError | ClusterFailedError:
-    """Make the error that an answer with a status from 400 up stands for."""
+    """Make the error that an answer with a status from 400 up stands for.
+
+    `subject` is put before a text of Swift's, which does not name any.
+    """
     refusal = _parse_refusal(status, body, transaction)
+    if subject:
+        message = f"{subject}: {refusal.message}"
+        refusal = replace(refusal, message=message)
     if status < 500 or status == NOT_OFFERED:
         return RefusedError(refusal)
     return ClusterFailedError(refusal)

@@ -14,9 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from zerocloud.client.errors import AnswerError
+from zerocloud.client.errors import (
+    AnswerError,
+    JobFailedError,
+    UsageError,
+)
 
 SUCCEEDED = "succeeded"
+NAMED_FAILURES = 3
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,19 @@ class OutputBytes:
     data: bytes | None
     size: int
 
+    @property
+    def text(self) -> str:
+        """The output as text; bytes that are no UTF-8 become U+FFFD.
+
+        Raises UsageError when it was too long to report.
+        """
+        if self.data is None:
+            raise UsageError(
+                f"{self.device} of {self.node} has {self.size} bytes, too "
+                "many for a report; submit_raw answers with it, of any length"
+            )
+        return self.data.decode("utf-8", "replace")
+
 
 @dataclass(frozen=True)
 class StoredOutput:
@@ -72,7 +90,13 @@ class StoredOutput:
 
 @dataclass(frozen=True)
 class NodeResult:
-    """One node of the job: where it ran, how it ended, what it used."""
+    """One node of the job: where it ran, how it ended, what it used.
+
+    `server` is an opaque name, equal for nodes of one storage server.
+    `in_place_bytes` were read on that server's disk, `streamed_bytes` came to
+    it over the network.  `outputs` are the immediate ones, `stored` the
+    objects.  `receipt` is empty for outcomes that depend on the clock.
+    """
 
     name: str
     server: str
@@ -116,6 +140,32 @@ class JobResult:
     def stored(self) -> tuple[StoredOutput, ...]:
         """The outputs that became objects, in node order."""
         return tuple(out for node in self.nodes for out in node.stored)
+
+    @property
+    def failed_nodes(self) -> tuple[NodeResult, ...]:
+        """The nodes that failed, in node order; none if it succeeded."""
+        return tuple(node for node in self.nodes if not node.succeeded)
+
+    def raise_for_failure(self) -> JobResult:
+        """Return this result; JobFailedError if the job failed.
+
+        The text names the first failed nodes, how they ended, and the last
+        line of the first one's stderr.
+        """
+        if self.succeeded:
+            return self
+        failed = self.failed_nodes
+        named = [
+            f"{node.name}: {node.outcome}" for node in failed[:NAMED_FAILURES]
+        ]
+        if len(failed) > NAMED_FAILURES:
+            named.append(f"{len(failed) - NAMED_FAILURES} more")
+        last = failed[0].stderr_tail.strip().splitlines() if failed else []
+        said = f" ({last[-1]})" if last else ""
+        raise JobFailedError(
+            f"job {self.job} failed, {len(failed)} of {len(self.nodes)} "
+            f"nodes: {'; '.join(named)}{said}"
+        )
 
 
 def parse_result(document: Mapping[str, Any]) -> JobResult:

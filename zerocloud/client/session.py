@@ -4,18 +4,20 @@ Asks `/info` before the first job: on a Swift without ZeroCloud a job's POST
 would be a plain account POST, which answers 204 and does nothing.  A job goes
 as one request.  `submit` asks for the report, which holds the immediate
 outputs as well, up to a size; `submit_raw` for the outputs alone, of any size.
-Nothing is retried.  Payloads are streamed from a file, never read whole.
+Stored outputs are objects like all others; `download` and `open_object` read
+them.  Nothing is retried.  Payloads are streamed from a file, never read
+whole.  A caller that stops (an exception, Ctrl-C, the process's end) closes
+the connection, and with it the cluster ends the job.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from zerocloud import __version__, headers
@@ -24,42 +26,35 @@ from zerocloud.client.errors import (
     AnswerError,
     FilterMissingError,
     LoginError,
+    Refusal,
+    RefusedError,
     UsageError,
     error_from_answer,
 )
 from zerocloud.client.login import Login, log_in
-from zerocloud.client.result import SUCCEEDED, JobResult, parse_result
+from zerocloud.client.result import JobResult, StoredOutput, parse_result
+from zerocloud.client.sending import (
+    Job,
+    OnSent,
+    Payload,
+    job_body,
+    payload_body,
+)
+from zerocloud.client.streams import (
+    ObjectStream,
+    RawAnswer,
+    Target,
+    verified,
+)
 from zerocloud.client.transport import Body, Transport, chunks
 from zerocloud.job.paths import SCHEME, ObjectPath
 
 if TYPE_CHECKING:
     import requests
 
-SCRIPT_START = b"#!"
-SCRIPT_TYPE = "text/x-script"
-BLANK = b"\xef\xbb\xbf \t\r\n"  # JSON may begin with a byte order mark
-GZIP_START = b"\x1f\x8b"
-TAR_MAGIC = slice(257, 262)
 PAYLOAD_TYPE = "application/octet-stream"
 INFO_KEY = "zerocloud"
-
-Job = bytes | str | Sequence[Any] | Mapping[str, Any]
-Payload = bytes | str | os.PathLike[str] | IO[bytes]
-
-
-@dataclass(frozen=True)
-class RawAnswer:
-    """A job's plain answer.  `error` says for each node how it failed."""
-
-    job: str
-    status: str
-    error: str
-    chunks: Iterator[bytes] = field(repr=False)
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether every node succeeded."""
-        return self.status == SUCCEEDED
+LARGE = ("X-Static-Large-Object", "X-Object-Manifest")
 
 
 class Client:
@@ -130,21 +125,24 @@ class Client:
         *,
         source: str | None = None,
         payload: Payload | None = None,
+        on_sent: OnSent | None = None,
     ) -> JobResult:
-        """Run a job and wait for its end.
+        """Run a job and wait for its end; blocks for as long as it runs.
 
         Give either `job` (a document as Python values or as JSON; a script's
-        bytes, beginning with `#!`; a tar's bytes) or `source`, the `swift://`
-        name of a stored one.  `payload` is what path-less stdin devices of a
-        stored job read: bytes, the path of a file, or an open binary file,
-        which is streamed.
+        bytes, beginning with `#!`; a tar's bytes; what `make_job` made) or
+        `source`, the `swift://` name of a stored one.  `payload` is what
+        path-less stdin devices of a stored job read: bytes, the path of a
+        file, or an open binary file, which is streamed; while it is sent,
+        `on_sent(done, total)` is called with bytes; total is None for a pipe.
 
-        Returns a result whether the job succeeded or not.  Raises UsageError,
-        FilterMissingError, ConnectError, RefusedError, ClusterFailedError and
-        AnswerError.
+        Returns a result whether the job succeeded or not
+        (`JobResult.raise_for_failure`).  Raises UsageError,
+        FilterMissingError, ConnectError, LoginError (the token is out),
+        RefusedError, ClusterFailedError and AnswerError.
         """
         with ExitStack() as stack:
-            body, asked = self._asked(job, source, payload, stack)
+            body, asked = self._asked(job, source, stack, payload, on_sent)
             asked["Accept"] = headers.REPORT_TYPE
             answer = stack.enter_context(self._run(body, asked))
             content = b"".join(chunks(answer))
@@ -157,15 +155,17 @@ class Client:
         *,
         source: str | None = None,
         payload: Payload | None = None,
+        on_sent: OnSent | None = None,
     ) -> Iterator[RawAnswer]:
         """Run a job for its plain answer, however long.
 
-        The body is each node's first immediate output, in node order; it is
-        read as it comes, by `RawAnswer.chunks`, inside the block.  Arguments
-        and errors are those of `submit`.
+        The body is each node's first immediate output, in node order, with
+        nothing between; it is read as it comes, inside the block, by going
+        through `RawAnswer.chunks`, by `read()`, or into a file by
+        `save(path)`.  Arguments and errors are those of `submit`.
         """
         with ExitStack() as stack:
-            body, asked = self._asked(job, source, payload, stack)
+            body, asked = self._asked(job, source, stack, payload, on_sent)
             answer = stack.enter_context(self._run(body, asked))
             yield RawAnswer(
                 job=answer.headers.get(headers.JOB_ID, ""),
@@ -174,12 +174,61 @@ class Client:
                 chunks=chunks(answer),
             )
 
+    @contextmanager
+    def open_object(self, name: str | StoredOutput) -> Iterator[ObjectStream]:
+        """Read an object as it comes, inside the block.
+
+        `name` is a `swift://` name, or a stored output of a result: then it
+        is read only while it still is what the job stored, and else a
+        RefusedError with status 412.  Its MD5 is compared at the end; a
+        difference is an AnswerError.  Raises UsageError, ConnectError,
+        LoginError, RefusedError (404: there is none) and ClusterFailedError.
+        """
+        etag = name.etag if isinstance(name, StoredOutput) else ""
+        if isinstance(name, StoredOutput):
+            name = name.path
+        asked = {
+            **self._headers,
+            **({"If-Match": f'"{etag}"'} if etag else {}),
+        }
+        url = self._object_url(self._object_path(name))
+        with self._transport.stream("GET", url, headers=asked) as answer:
+            if answer.status_code == 412:
+                raise RefusedError(
+                    Refusal(412, "", f"{name} is not what the job stored")
+                )
+            _check_answer(answer, name)
+            found = answer.headers
+            etag = found.get("Etag", "").strip('"')
+            length = found.get("Content-Length", "")
+            body = chunks(answer)
+            if not any(header in found for header in LARGE):
+                body = verified(body, etag, name)
+            yield ObjectStream(
+                name=name,
+                size=int(length) if length.isdecimal() else None,
+                etag=etag,
+                content_type=found.get("Content-Type", ""),
+                chunks=body,
+            )
+
+    def download(self, name: str | StoredOutput, target: Target) -> int:
+        """Save an object to a path or an open binary file; returns its bytes.
+
+        The file appears, or is replaced, only when all of it has arrived.
+        Arguments and errors are those of `open_object`, and UsageError when
+        the file cannot be written.
+        """
+        with self.open_object(name) as stream:
+            return stream.save(target)
+
     def _asked(
         self,
         job: Job | None,
         source: str | None,
-        payload: Payload | None,
         stack: ExitStack,
+        payload: Payload | None,
+        on_sent: OnSent | None,
     ) -> tuple[Body, dict[str, str]]:
         """The body and headers of a submission; closed by `stack`."""
         if (job is None) == (source is None):
@@ -194,7 +243,7 @@ class Client:
             body, content_type = job_body(job)
             return body, {"Content-Type": content_type}
         name = str(self._object_path(source or ""))
-        return _payload_body(payload, stack), {
+        return payload_body(payload, stack, on_sent), {
             headers.SOURCE: quote(name, safe=":/"),
             "Content-Type": PAYLOAD_TYPE,
         }
@@ -226,8 +275,7 @@ class Client:
         answer = self._transport.request("PUT", url, headers=sent, body=body)
         if answer.status_code == 404 and not missing_is_error:
             return answer.status_code
-        if answer.status_code >= 400:
-            raise error_from_answer(answer.status_code, answer.content)
+        _check_answer(answer)
         return answer.status_code
 
     @contextmanager
@@ -240,16 +288,7 @@ class Client:
         with self._transport.stream(
             "POST", url, headers=sent, body=body
         ) as answer:
-            if answer.status_code == 401:
-                raise LoginError(
-                    "the token is not valid any more; log in again [401]"
-                )
-            if answer.status_code >= 400:
-                raise error_from_answer(
-                    answer.status_code,
-                    b"".join(chunks(answer)),
-                    answer.headers.get("X-Trans-Id", ""),
-                )
+            _check_answer(answer)
             if headers.JOB_STATUS not in answer.headers:
                 raise FilterMissingError(
                     f"{url} answers {answer.status_code} without "
@@ -281,43 +320,19 @@ class Client:
 _COMMON = {"User-Agent": f"zerocloud/{__version__}"}
 
 
-def job_body(job: Job) -> tuple[bytes, str]:
-    """The bytes and content type to send for a job; UsageError if it is none.
-
-    The endpoint judges the job's rules; checked here is only what decides
-    how it travels.
-    """
-    if isinstance(job, str):
-        job = job.encode("utf-8")
-    if not isinstance(job, bytes):
-        return json.dumps(job).encode("utf-8"), headers.JSON_TYPE
-    if job.startswith(SCRIPT_START):
-        return job, SCRIPT_TYPE
-    if job.startswith(GZIP_START):
-        return job, "application/x-gzip"
-    if job[TAR_MAGIC] == b"ustar":
-        return job, "application/x-tar"
-    if job.lstrip(BLANK)[:1] not in {b"[", b"{"}:
-        raise UsageError(
-            "a job is a JSON list or object, a script that begins with #!, "
-            "or a tar with a job in it; this is none of them"
+def _check_answer(answer: requests.Response, subject: str = "") -> None:
+    """Raise what an answer's status stands for; its body is read then."""
+    if answer.status_code == 401:
+        raise LoginError(
+            "the token is not valid, or not any more; log in again [401]"
         )
-    return job, headers.JSON_TYPE
-
-
-def _payload_body(payload: Payload | None, stack: ExitStack) -> Body:
-    if payload is None:
-        return b""
-    if isinstance(payload, bytes):
-        return payload
-    if isinstance(payload, str | os.PathLike):
-        try:
-            return stack.enter_context(open(payload, "rb"))
-        except OSError as error:
-            raise UsageError(
-                f"payload {os.fspath(payload)}: {error.strerror}"
-            ) from error
-    return payload
+    if answer.status_code >= 400:
+        raise error_from_answer(
+            answer.status_code,
+            b"".join(chunks(answer)),
+            answer.headers.get("X-Trans-Id", ""),
+            subject,
+        )
 
 
 def _json_object(raw: bytes, subject: str) -> dict[str, Any]:
