@@ -3,55 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from functests.commands import Command
 from functests.support import Account
 from zerocloud.cluster import Cluster
 
 SCRIPT = "#!file://python3:python\nprint('hello')\n"
 PYTHON = {"path": "file://python3:python"}
 
-Command = Callable[..., "subprocess.CompletedProcess[bytes]"]
-
 
 @pytest.fixture
 def zerocloud(cluster: Cluster, tmp_path: Path) -> Command:
-    """Run `zerocloud SUBCOMMAND --env-file … ARGUMENTS` in an empty folder."""
-    variables = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("OS_", "ST_"))
-    }
-
-    def run(
-        subcommand: str, *arguments: str, stdin: bytes | None = None
-    ) -> subprocess.CompletedProcess[bytes]:
-        source: dict[str, Any] = (
-            {"stdin": subprocess.DEVNULL}
-            if stdin is None
-            else {"input": stdin}
-        )
-        return subprocess.run(
-            [
-                *(sys.executable, "-m", "zerocloud.cli.main", subcommand),
-                *("--env-file", str(cluster.folder.env), *arguments),
-            ],
-            cwd=tmp_path,
-            env=variables,
-            capture_output=True,
-            timeout=120,
-            check=False,
-            **source,
-        )
-
-    return run
+    return Command(cluster, tmp_path)
 
 
 def save(folder: Path, name: str, job: object) -> str:

@@ -101,8 +101,11 @@ def test_readme_runs_as_it_stands(
     done = run(".")
     lines = done.stdout.decode().splitlines(keepends=True)
     assert lines[0] == "hello\n"
-    # By curl, then by zerocloud.
-    assert "".join(lines[2 + len(TEXTS) :]) == natively_wc() * 2
+    # By curl, then by zerocloud with the job, then without one.
+    lengths = [len(path.read_text(encoding="utf-8")) for path in TEXTS]
+    assert "".join(lines[2 + len(TEXTS) :]) == natively_wc() * 3 + "".join(
+        f"{length}\n" for length in lengths
+    )
     (sdk,) = blocks(ROOT / "README.md", "python")
     sdk = sdk.replace("/tmp/job.json", str(tmp_path / "job.json"))
     exec(sdk.replace("/tmp/zc/env", str(cluster.folder.env)), {})

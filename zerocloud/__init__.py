@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from zerocloud.client import Client as Client
     from zerocloud.client import ClientError as ClientError
+    from zerocloud.client import make_job as make_job
 
 _SDK = "zerocloud.client"
 

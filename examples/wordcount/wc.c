@@ -1,5 +1,5 @@
-/* Prints the lines, words and bytes of standard input, as POSIX wc counts
-   them in the C locale: a word is a run of bytes that are not white space
+/* Prints the lines, words and bytes of standard input (with -l, -w, -c only
+   those), as POSIX wc counts them in the C locale: a word is a run of bytes that are not white space
    (GNU wc before 9.5 passes over words without a printable ASCII byte).
 
    Eight bytes are classified at once, each in its own lane of a 64-bit word
@@ -63,17 +63,47 @@ static void count(struct counts *counts, const char *text, size_t length)
 
 static char buffer[1 << 18];
 
-int main(void)
+/* The options that were given, of -l, -w and -c; all of them without any. */
+static const char *asked(int argc, char **argv)
 {
+    static char letters[4];
+    size_t count = 0;
+    for (int i = 1; i < argc; i++) {
+        const char *letter = argv[i];
+        if (letter[0] != '-' || strspn(letter + 1, "lwc") + 1 != strlen(letter)
+            || !letter[1]) {
+            fprintf(stderr, "wc: %s: allowed are -l, -w, -c\n", letter);
+            return NULL;
+        }
+        while (*++letter)
+            if (!strchr(letters, *letter))
+                letters[count++] = *letter;
+    }
+    return count ? letters : "lwc";
+}
+
+int main(int argc, char **argv)
+{
+    const char *letters = asked(argc, argv);
     struct counts counts = {0, 0, 0, 0x80};
     ssize_t got;
+    if (!letters)
+        return 2;
     while ((got = read(0, buffer, sizeof buffer)) > 0)
         count(&counts, buffer, (size_t)got);
     if (got < 0) {
         perror("wc: standard input");
         return 1;
     }
-    return printf("%llu %llu %llu\n", (unsigned long long)counts.lines,
-                  (unsigned long long)counts.words,
-                  (unsigned long long)counts.bytes) < 0;
+    const char *between = "";
+    for (const char *letter = "lwc"; *letter; letter++) {
+        if (!strchr(letters, *letter))
+            continue;
+        printf("%s%llu", between,
+               (unsigned long long)(*letter == 'l'   ? counts.lines
+                                    : *letter == 'w' ? counts.words
+                                                     : counts.bytes));
+        between = " ";
+    }
+    return puts("") < 0;
 }

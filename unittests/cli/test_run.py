@@ -7,16 +7,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from unittests.client.endpoint import Endpoint, serving
+from unittests.client.endpoint import Endpoint
 from zerocloud.cli import exit as status
+from zerocloud.cli.handout import write_all
 from zerocloud.cli.main import main
-from zerocloud.cli.run import _write_all
 
 Captured = pytest.CaptureFixture[bytes]
 
@@ -29,27 +28,6 @@ CAT = [
 ]
 FAIL = [{"name": "bad", "exec": {"path": "file://fake:fail"}}]
 SCRIPT = "#!file://python3:python\nprint('hello')\n"
-
-
-@pytest.fixture
-def endpoint(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Endpoint]:
-    """An endpoint that the environment names, in an empty folder."""
-    for name in [n for n in os.environ if n.startswith(("OS_", "ST_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    with serving() as running:
-        for name, value in running.variables().items():
-            monkeypatch.setenv(name, value)
-        yield running
-
-
-@pytest.fixture
-def empty_stdin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with open(os.devnull) as null:
-        monkeypatch.setattr("sys.stdin", null)
-        yield
 
 
 def write(name: str, job: object) -> str:
@@ -287,7 +265,7 @@ def test_write_all_goes_on_after_a_short_write() -> None:
             return super().write(bytes(data)[:3])
 
     stream = Trickle()
-    _write_all(stream, b"0123456789")
+    write_all(stream, b"0123456789")
     assert stream.getvalue() == b"0123456789"
 
 
@@ -303,15 +281,3 @@ def test_main_reader_gone_ends_without_a_traceback() -> None:
     os.close(writing)
     assert done.returncode == status.OUTPUT_CLOSED
     assert done.stderr == b""
-
-
-def test_main_help_teaches_by_examples(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["--help"])
-    assert caught.value.code == 0
-    out = capsys.readouterr().out
-    for name in ("run", "cluster", "info", "version"):
-        assert f"    {name}  " in out
-    assert "zerocloud run --source swift://~/jobs/j.json < data" in out

@@ -5,15 +5,20 @@ Auth v1, `/info`, object PUTs, and jobs whose programs are
     file://fake:cat     stdout is what stdin reads
     file://fake:fail    exits 3 and says why on stderr
 
-or scripts, whose stdout is the script after its first line.  Jobs are refused
-as the real endpoint does it: status, JSON body with code and message.
+    file://python3:python   stdout is its arguments as JSON
+
+or scripts, whose stdout is the script after its first line.  A job may come in
+a tar.  Jobs are refused as the real endpoint does it: status, JSON body with
+code and message.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
+import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -205,6 +210,11 @@ def read_body(environ: dict[str, Any]) -> bytes:
 
 
 def run_job(kind: str, body: bytes, payload: bytes) -> list[dict[str, Any]]:
+    if kind == "application/x-tar":
+        with tarfile.open(fileobj=io.BytesIO(body)) as tar:
+            job = tar.extractfile("boot/system.map")
+            assert job is not None
+            kind, body = "application/json", job.read()
     if kind != "application/json":
         return [node("script", body.partition(b"\n")[2], 0)]
     try:
@@ -216,7 +226,10 @@ def run_job(kind: str, body: bytes, payload: bytes) -> list[dict[str, Any]]:
     nodes = []
     for index, group in enumerate(groups):
         path = group["exec"]["path"]
-        if path == "file://fake:cat":
+        if path == "file://python3:python":
+            said = json.dumps(group["exec"]["args"]) + "\n"
+            nodes.append(node(group["name"], said.encode(), 0))
+        elif path == "file://fake:cat":
             nodes.append(node(group["name"], payload, 0))
         elif path == "file://fake:fail":
             nodes.append(node(group["name"], b"", 3))

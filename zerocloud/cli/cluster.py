@@ -31,6 +31,26 @@ _SETTINGS = (
     "filters",
     "keep_confs",
 )
+EPILOG = f"""\
+examples:
+  zerocloud cluster --dir /tmp/c
+      all servers in one process: starts in a second, for trying and tests
+  zerocloud cluster --dir /tmp/c --mode process
+      a process for each server: uses all processors, and servers can be killed
+  . /tmp/c/env; swift upload texts *.txt; zerocloud run …
+      from another terminal: swift, S3 clients and zerocloud find it by env
+  zerocloud cluster --dir /tmp/c --executor-option slots=4
+      with an option of etc/object-server.conf.sample
+  zerocloud cluster --dir /tmp/c --no-filters
+      plain Swift on the same data, to compare with
+
+The folder keeps its settings: started again without options it is the same.
+It listens on 127.0.0.0/8 only and has a well-known password; it is for trying
+and testing, not for data of value. It needs no root.
+
+{status.statuses_help(status.SUCCESS, status.USAGE, status.CLUSTER_FAILED)}
+read on: README.md, docs/architecture.md (The embedded cluster), etc/
+"""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -40,9 +60,12 @@ def add_parser(subparsers: Any) -> None:
         help="run an embedded Swift cluster in a folder",
         description=(
             "Run a Swift cluster with ZeroCloud in one folder, in the "
-            "foreground, until SIGTERM or Ctrl-C. Started again on the same "
-            "folder, it has its data. DIR/env appears when it serves."
+            "foreground, until\nSIGTERM or Ctrl-C. Started again on the same "
+            "folder, it has its data. DIR/env\nappears when it serves."
         ),
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--dir", required=True, type=Path, metavar="DIR", help="its folder")

@@ -62,6 +62,30 @@ OBJECTS = 640
 STEPS = 5
 MEMORY = Path("/dev/shm")  # noqa: S108 - each run has a folder of its own
 MEMORY_BYTES = 2 * 1024**3
+EPILOG = f"""\
+examples:
+  zerocloud demo
+      everything, in a minute; leaves nothing behind
+  zerocloud demo --keep
+      the same, and the cluster stays until Ctrl-C, to try things on it
+  zerocloud demo --objects 50
+      a smaller one
+
+Its files are in memory (/dev/shm) where there is room, else, or where TMPDIR
+says so, in a folder of its own there.
+
+{
+    status.statuses_help(
+        status.SUCCESS,
+        status.JOB_FAILED,
+        status.USAGE,
+        status.CLUSTER_FAILED,
+        status.NO_CONNECTION,
+        status.INTERRUPTED,
+    )
+}
+read on: README.md, examples/README.md
+"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:  # type: ignore[type-arg] # generic only in type stubs
@@ -71,9 +95,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:  # type: ignore[
         help="start a cluster, run three jobs on real objects, stop it",
         description=(
             "Start a small Swift cluster in a temporary folder, upload the "
-            "Python standard library's sources, run three jobs beside them, "
-            "and stop everything. Prints the curl command of each job."
+            "Python standard\nlibrary's sources, run three jobs beside them, "
+            "and stop everything. Prints the\ncurl command of each job."
         ),
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument(
         "--keep",

@@ -1,17 +1,4 @@
-"""The exit statuses of the `zerocloud` command: all of them, in one place.
-
-| status | meaning |
-|---|---|
-| 0 | done; for `run`: the job succeeded |
-| 1 | the job ran, and at least one node failed (the table says which) |
-| 2 | the command line, or a file named on it, is at fault; nothing was sent |
-| 3 | refused (HTTP 4xx, or 501): the request or the job is at fault |
-| 4 | the cluster failed (HTTP 5xx), or answered what it must not |
-| 5 | no connection, or no login |
-| 6 | the job succeeded, but an output was too long for a report (--raw) |
-| 130 | interrupted (Ctrl-C) |
-| 141 | the reader of the output went away (as after SIGPIPE in a shell) |
-"""
+"""The exit statuses of the `zerocloud` command: all of them, in one place."""
 
 from __future__ import annotations
 
@@ -33,6 +20,24 @@ NO_CONNECTION = 5
 OUTPUT_TOO_LONG = 6
 INTERRUPTED = 130
 OUTPUT_CLOSED = 141
+
+MEANINGS = {
+    SUCCESS: "done; for run: the job succeeded",
+    JOB_FAILED: "the job ran, and at least one node failed",
+    USAGE: "the command line or a file on it is at fault; nothing was sent",
+    REFUSED: "refused (HTTP 4xx or 501): the request or the job is at fault",
+    CLUSTER_FAILED: "the cluster failed (HTTP 5xx), or answered nonsense",
+    NO_CONNECTION: "no connection, or no login",
+    OUTPUT_TOO_LONG: "the job succeeded; an output is too long for a report",
+    INTERRUPTED: "interrupted (Ctrl-C); the job was ended",
+    OUTPUT_CLOSED: "the reader of the output went away (as with | head)",
+}
+
+
+def statuses_help(*shown: int) -> str:
+    """The exit statuses for a command's help; all without `shown`."""
+    rows = [f"  {n:<4} {MEANINGS[n]}" for n in shown or MEANINGS]
+    return "\n".join(["exit status:", *rows]) + "\n"
 
 
 def status_of(error: ClientError) -> int:

@@ -20,28 +20,29 @@ from collections.abc import Sequence
 
 import zerocloud
 from zerocloud.cli import exit as status
+from zerocloud.cli.account import LOGIN_HELP
 from zerocloud.client.errors import ClientError
 
 COMMANDS = ("run", "demo", "cluster", "info", "version")
 
-EPILOG = """\
+EPILOG = f"""\
 examples:
   zerocloud demo
       start a small Swift cluster here, run three jobs on it, stop it
   zerocloud cluster --dir /tmp/c
       such a cluster until Ctrl-C; /tmp/c/env says how to reach it
   zerocloud run --env-file /tmp/c/env hello.py
-      run a script; its first line is #!file://python3:python
+      run a Python script in a VM of that cluster
+  zerocloud run --env-file /tmp/c/env --each 'swift://~/texts/*' count.py
+      run it once for each object, next to the object
   zerocloud run --env-file /tmp/c/env job.json
-      run a job: one VM per object, next to the object
+      run a job: any programs, next to any objects
   zerocloud run --source swift://~/jobs/j.json < data
       run a stored job on data from standard input
 
-Without --env-file the account comes from the environment: OS_STORAGE_URL and
-OS_AUTH_TOKEN; or ST_AUTH, ST_USER and ST_KEY; or OS_AUTH_URL and company.
-
-exit status: 0 done, 1 the job failed, 2 usage, 3 refused (4xx),
-4 the cluster failed (5xx), 5 no connection or no login
+{LOGIN_HELP}
+{status.statuses_help()}
+each command has its own --help; read on: docs/cli.md
 """
 
 
@@ -65,9 +66,32 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line; what follows `--` is `arguments`, as it stands.
+
+    argparse would hand the first word after `--` to whichever positional is
+    still free.
+    """
+    words = list(argv)
+    cut = words.index("--") if "--" in words else len(words)
+    parser = build_parser()
+    args, unknown = parser.parse_known_args(words[:cut])
+    args.arguments = words[cut + 1 :]
+    takes_arguments = getattr(args, "takes_arguments", False)
+    if args.arguments and not takes_arguments:
+        unknown += words[cut:]
+    if unknown:
+        hint = "; what is meant for the program comes after --"
+        parser.error(
+            f"unrecognized arguments: {' '.join(unknown)}"
+            + hint * takes_arguments
+        )
+    return args
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the subcommand that `argv` (default: the process's) names."""
-    args = build_parser().parse_args(argv)
+    args = parse(sys.argv[1:] if argv is None else argv)
     try:
         result: int = args.run(args)
         sys.stdout.flush()
@@ -75,12 +99,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"zerocloud: {error}\n")
         return status.status_of(error)
     except KeyboardInterrupt:
-        sys.stderr.write("zerocloud: interrupted\n")
+        job = getattr(args, "takes_arguments", False) and not args.show_job
+        ended = "; the job is ended" if job else ""
+        sys.stderr.write(f"zerocloud: interrupted{ended}\n")
         return status.INTERRUPTED
     except BrokenPipeError:
         # The reader of stdout has gone (`zerocloud run … | head`).  Python
         # would complain again when it flushes at exit: give it somewhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
         return status.OUTPUT_CLOSED
     return result
 

@@ -1,13 +1,9 @@
 """`zerocloud run`: submit a job, wait, hand out what it wrote.
 
-What goes where:
-
-* immediate outputs: to stdout in node order (an immediate stderr to stderr),
-  or with `--output-dir` each to a file NODE.DEVICE;
-* the table of nodes and the summary: to stderr, unless `--quiet`;
-* `--json`: the report to stdout, instead of the outputs (it holds them);
-* `--raw`: the plain answer (each node's first immediate output) to stdout as
-  it comes, of any length; no table, since there is no report.
+What is run is the business of cli/asked.py, where outputs go that of
+cli/handout.py.  `--raw` asks for the plain answer (each node's first immediate
+output) and passes it to stdout as it comes, of any length; there is no table
+then, since there is no report.
 
 A payload (what path-less stdin devices read) exists for stored jobs only:
 `--source` names one, `--store-as` stores the local job first.  Standard input
@@ -19,30 +15,47 @@ with the way out, rather than run on empty input.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import stat
 import sys
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO
 
+from zerocloud.cli import account, asked
 from zerocloud.cli import exit as status
-from zerocloud.cli.table import printable, result_lines
-from zerocloud.cli.waiting import waiting
-from zerocloud.client import (
-    Client,
-    JobResult,
-    OutputBytes,
-    RawAnswer,
-    UsageError,
+from zerocloud.cli.asked import Asked
+from zerocloud.cli.handout import (
+    hand_out,
+    make_directory,
+    show_table,
+    write_all,
 )
+from zerocloud.cli.table import printable, size_text
+from zerocloud.cli.waiting import Wait, waiting
+from zerocloud.client import Client, UsageError
+from zerocloud.client.sending import Job, OnSent
 
-EXAMPLES = """\
+DESCRIPTION = """\
+Run a job and wait for its end. What its programs print comes on stdout, in the
+order of the nodes; a table of what ran where comes on stderr.
+
+JOB is a file: a job in JSON, a script (*.py, or with a first line such as
+#!file://python3:python), a WebAssembly program, or a tar with a job in it.
+With a script or a program, --each runs it beside every object that matches.
+"""
+
+EPILOG = f"""\
 examples:
   zerocloud run hello.py
-      a script; its first line is #!file://python3:python
+      a script, once; python3 is a system image of the cluster
+  zerocloud run --each 'swift://~/texts/*' count.py -- --words
+      a script beside each object of a container; after -- its arguments
+  zerocloud run --program swift://~/programs/wc.wasm \\
+      --each 'swift://~/texts/*' --to 'swift://~/counts/*' -- -l
+      a stored program beside each object; each answer becomes an object
+  zerocloud run --program file://python3:python --show-job -- -c 'print(1)'
+      the JSON of a job, to go on from by hand
   zerocloud run job.json --output-dir out
       a job; each immediate output becomes a file out/NODE.DEVICE
   zerocloud run job.json --store-as swift://~/jobs/job.json < data
@@ -50,7 +63,15 @@ examples:
   zerocloud run --source swift://~/jobs/job.json < data
       run the stored job again
   zerocloud run --raw extract.json > extract.bin
-      stream outputs that are too long for a report
+      stream an answer that is too long for a report
+
+Quote patterns, so that the shell leaves them alone. ~ is your own account.
+Limits that are not named are the cluster's defaults: zerocloud info.
+
+{account.LOGIN_HELP}
+{status.statuses_help()}
+read on: docs/cli.md (this command and the SDK), docs/job-format.md (jobs),
+docs/guest.md (what a program finds in its VM)
 """
 
 
@@ -58,96 +79,139 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:  # type: ignore[
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "run",
-        help="run a job or a script, wait, print what it wrote",
-        description="Run a job (JSON) or a script (#!) and wait for it.",
-        epilog=EXAMPLES,
+        help="run a job, a script or a program, print what it wrote",
+        usage="%(prog)s [options] JOB [-- ARGUMENTS]\n"
+        "       %(prog)s [options] --program NAME [-- ARGUMENTS]\n"
+        "       %(prog)s [options] --source NAME [< PAYLOAD]",
+        description=DESCRIPTION,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add = parser.add_argument
-    add("job", nargs="?", metavar="JOB", help="a job.json, or a script")
-    add("--env-file", metavar="FILE", help="take the account from FILE")
-    add("--source", metavar="NAME", help="run the job stored at swift://…")
-    add("--store-as", metavar="NAME", help="store JOB there first")
+    add(
+        "job",
+        nargs="?",
+        metavar="JOB",
+        help="a job in JSON, a script, a WebAssembly program, or a tar",
+    )
+    asked.add_options(parser)
+    add = parser.add_argument_group("stored jobs").add_argument
+    add(
+        "--source",
+        metavar="NAME",
+        help="run the job that is stored at swift://…, instead of JOB",
+    )
+    add(
+        "--store-as",
+        metavar="NAME",
+        help="store JOB at swift://… first, and run it from there",
+    )
     add(
         "--payload",
         metavar="FILE",
-        help="what path-less stdin of a stored job reads; - is stdin",
+        help="what path-less stdin of a stored job reads; - is standard "
+        "input (the default, if that is a file or a pipe)",
     )
-    add("--output-dir", metavar="DIR", help="immediate outputs as files")
-    add("--json", action="store_true", help="print the report as JSON")
+    add = parser.add_argument_group("output").add_argument
+    add(
+        "--output-dir",
+        metavar="DIR",
+        help="immediate outputs as files DIR/NODE.DEVICE, not on stdout",
+    )
+    add(
+        "--json",
+        action="store_true",
+        help="print the report as JSON; it holds the outputs",
+    )
     add(
         "--raw",
         action="store_true",
         help="stream the plain answer, of any length; no table",
     )
     add("--quiet", action="store_true", help="no table, no progress")
-    parser.set_defaults(run=run)
+    account.add_options(parser)
+    parser.set_defaults(run=run, takes_arguments=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run one job; returns an exit status, or raises ClientError."""
-    _check_arguments(args)
-    job = _read_job(args.job) if args.job else None
-    if job is not None and not args.store_as:
-        _check_no_payload_wanted(args.job, job)
+    wanted = asked.asked_of(args)
+    if args.show_job:
+        sys.stdout.write(asked.shown(wanted))
+        for member in wanted.members:
+            sys.stderr.write(
+                f"zerocloud: /{member} of its VMs is a file here; it is sent "
+                "in one tar with this job\n"
+            )
+        return status.SUCCESS
+    if not (args.source or args.store_as) and wanted.wants_payload:
+        _check_no_payload(wanted.label)
     if args.output_dir:
-        _make_directory(args.output_dir)
-    client = Client.from_environment(args.env_file)
+        make_directory(args.output_dir)
+    client = account.client_of(args)
     client.zerocloud_info()
-    if job is not None and args.store_as:
-        client.store_job(args.store_as, job)
-    submission = _Submission(job, args.store_as or args.source, args.payload)
+    if wanted.job is not None and args.store_as:
+        client.store_job(args.store_as, wanted.job)
+    submission = _Submission(
+        client, wanted, args.store_as or args.source, args.payload
+    )
+    label = _label(wanted)
+    wait = waiting(label, sys.stderr, quiet=args.quiet)
     if args.raw:
-        return _run_raw(client, submission, args)
-    with _waiting(args):
-        result = submission.submit(client)
-    omitted = _hand_out(result, args)
+        return _run_raw(submission, wait)
+    with wait as shown:
+        result = client.submit(
+            submission.job,
+            source=submission.source,
+            payload=submission.payload(),
+            on_sent=_on_sent(shown),
+        )
+    omitted = hand_out(result, as_json=args.json, folder=args.output_dir)
     if not args.quiet:
-        sys.stdout.flush()  # the table comes last where both are one terminal
-        for line in result_lines(result):
-            sys.stderr.write(line + "\n")
+        show_table(result)
     if not result.succeeded:
         return status.JOB_FAILED
     return status.OUTPUT_TOO_LONG if omitted else status.SUCCESS
-
-
-def _waiting(args: argparse.Namespace) -> AbstractContextManager[None]:
-    label = args.job or args.source
-    return waiting(f"running {label}", sys.stderr, quiet=args.quiet)
 
 
 @dataclass(frozen=True)
 class _Submission:
     """What is sent: a job, or a source with its payload."""
 
-    job: bytes | None
+    client: Client
+    asked: Asked
     source: str | None
-    payload: str | None
+    payload_name: str | None
 
-    def submit(self, client: Client) -> JobResult:
+    @property
+    def job(self) -> Job | None:
+        return None if self.source else self.asked.job
+
+    def payload(self) -> IO[bytes] | str | None:
         if self.source is None:
-            return client.submit(self.job)
-        return client.submit(source=self.source, payload=self._payload())
-
-    def submit_raw(self, client: Client) -> AbstractContextManager[RawAnswer]:
-        if self.source is None:
-            return client.submit_raw(self.job)
-        return client.submit_raw(source=self.source, payload=self._payload())
-
-    def _payload(self) -> IO[bytes] | str | None:
-        if self.payload == "-" or (not self.payload and _stdin_has_data()):
+            return None
+        chosen = self.payload_name
+        if chosen == "-" or (not chosen and _stdin_has_data()):
             return sys.stdin.buffer
-        return self.payload
+        return chosen
 
 
 def _run_raw(
-    client: Client, submission: _Submission, args: argparse.Namespace
+    submission: _Submission, wait: AbstractContextManager[Wait]
 ) -> int:
     with ExitStack() as stack:
-        with _waiting(args):
-            answer = stack.enter_context(submission.submit_raw(client))
+        with wait as shown:
+            answer = stack.enter_context(
+                submission.client.submit_raw(
+                    submission.job,
+                    source=submission.source,
+                    payload=submission.payload(),
+                    on_sent=_on_sent(shown),
+                )
+            )
         for chunk in answer.chunks:
-            _write_all(sys.stdout.buffer, chunk)
+            write_all(sys.stdout.buffer, chunk)
     if answer.succeeded:
         return status.SUCCESS
     said = f": {printable(answer.error)}" if answer.error else ""
@@ -155,62 +219,33 @@ def _run_raw(
     return status.JOB_FAILED
 
 
-def _check_arguments(args: argparse.Namespace) -> None:
-    if args.job and args.source:
-        raise UsageError(
-            "JOB and --source are both given; allowed is one of them "
-            "(--store-as stores JOB and runs it from there)"
-        )
-    if not args.job and not args.source:
-        raise UsageError("nothing to run: give a JOB file or --source NAME")
-    if args.store_as and not args.job:
-        raise UsageError("--store-as needs a JOB file to store")
-    if args.raw and (args.json or args.output_dir):
-        raise UsageError(
-            "--raw has no report: allowed is neither --json nor --output-dir "
-            "with it"
-        )
-    if args.payload and args.job and not args.store_as:
-        raise UsageError(
-            "--payload is for stored jobs; add --store-as swift://~/C/O to "
-            "store this one first, or use --source"
-        )
+def _label(wanted: Asked) -> str:
+    label = f"running {printable(wanted.label)}"
+    if wanted.nodes:
+        label += f", {wanted.nodes} VM{'s' * (wanted.nodes != 1)}"
+    return label
 
 
-def _read_job(name: str) -> bytes:
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        raise UsageError(f"{name}: {error.strerror}") from error
+def _on_sent(wait: Wait) -> OnSent:
+    """Say how much of the payload is sent, until all of it is."""
+    label = wait.what
+
+    def on_sent(done: int, total: int | None) -> None:
+        of = f" of {size_text(total)}" if total is not None else ""
+        wait.what = f"{label}, {size_text(done)}{of} sent"
+
+    return on_sent
 
 
-def _check_no_payload_wanted(name: str, job: bytes) -> None:
+def _check_no_payload(name: str) -> None:
     """Refuse `zerocloud run job.json < data`: the job would read nothing."""
-    if _stdin_has_data() and _reads_payload(job):
+    if _stdin_has_data():
         raise UsageError(
-            f"{name} has a stdin without a path, which reads a payload only "
-            "in a stored job; add --store-as swift://~/C/O to store it first "
-            "and send standard input, or redirect it: < /dev/null"
+            f"{printable(name)} has a stdin without a path, which reads a "
+            "payload only in a stored job; add --store-as swift://~/C/O to "
+            "store it first and send standard input, or redirect it: "
+            "< /dev/null"
         )
-
-
-def _reads_payload(job: bytes) -> bool:
-    try:
-        document: Any = json.loads(job)
-    except ValueError:  # a script, or a bad job: the endpoint will say so
-        return False
-    groups = document.get("nodes") if isinstance(document, dict) else document
-    return any(
-        device.get("name") == "stdin" and "path" not in device
-        for group in _objects(groups)
-        for device in _objects(group.get("devices"))
-    )
-
-
-def _objects(items: Any) -> list[dict[str, Any]]:
-    if not isinstance(items, list):
-        return []
-    return [item for item in items if isinstance(item, dict)]
 
 
 def _stdin_has_data() -> bool:
@@ -221,56 +256,3 @@ def _stdin_has_data() -> bool:
         # Closed, replaced or absent: there is nothing to send.
         return False
     return stat.S_ISREG(mode) or stat.S_ISFIFO(mode)
-
-
-def _hand_out(result: JobResult, args: argparse.Namespace) -> bool:
-    """Write the outputs; returns whether one was too long for the report."""
-    if args.json:
-        sys.stdout.write(json.dumps(result.report, indent=2) + "\n")
-    for output in result.outputs:
-        if output.data is None:
-            sys.stderr.write(f"zerocloud: {_too_long(output)}\n")
-        elif args.output_dir:
-            _write_file(Path(args.output_dir), output, output.data)
-        elif not args.json:
-            to_stderr = output.device == "stderr"
-            stream = sys.stderr if to_stderr else sys.stdout
-            stream.flush()
-            _write_all(stream.buffer, output.data)
-    return any(output.data is None for output in result.outputs)
-
-
-def _write_all(stream: BinaryIO, data: bytes) -> None:
-    """Write everything: under PYTHONUNBUFFERED one write may do a part."""
-    left = memoryview(data)
-    while left:
-        left = left[stream.write(left) :]
-    stream.flush()
-
-
-def _write_file(directory: Path, output: OutputBytes, data: bytes) -> None:
-    path = directory / file_name(output)
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from error
-
-
-def _too_long(output: OutputBytes) -> str:
-    return (
-        f"{printable(output.node)} {output.device}: {output.size} bytes are "
-        "too long for a report; use --raw, or give the device a path"
-    )
-
-
-def file_name(output: OutputBytes) -> str:
-    """NODE.DEVICE as one path component, whatever the node is called."""
-    node = output.node.replace("%", "%25").replace("/", "%2F")
-    return f"{node}.{output.device}"
-
-
-def _make_directory(name: str) -> None:
-    try:
-        os.makedirs(name, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{name}: {error.strerror}") from error

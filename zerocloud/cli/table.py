@@ -82,6 +82,8 @@ def summary(result: JobResult) -> str:
         parts.append(f"{len(servers)} server{'s' * (len(servers) != 1)}")
     parts.append(f"{size_text(local)} read in place")
     parts.append(f"{size_text(streamed)} streamed")
+    if stored := len(result.stored):
+        parts.append(f"{stored} object{'s' * (stored != 1)} stored")
     return f"job {printable(result.job)} {result.status}: " + ", ".join(parts)
 
 

@@ -1,46 +1,83 @@
 """Telling a person that something goes on: what, since when, how much is left.
 
-On a terminal one line is rewritten in place and wiped at the end, whatever
-ended the wait; a log gets a line now and then from `Progress`, and nothing
-from `waiting`.
+All of it goes to stderr, never into an output.  On a terminal one line is
+rewritten in place and wiped at the end, whatever ended the wait.  Elsewhere (a
+log, a pipe) `waiting` is silent for its first minute and says a line a minute
+after that; `Progress` says a line now and then.
+
+A job has no page of its own to ask while it runs, so there is no percentage:
+what is said is what is known here (seconds, bytes sent, nodes asked for).
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TextIO
 
 PERIOD_SECONDS = 0.5
 LOG_PERIOD_SECONDS = 5.0
+WAIT_LOG_SECONDS = 60.0
 WIPE = "\r\x1b[K"
 
 
+@dataclass
+class Wait:
+    """What is waited for; may be changed by whoever knows more."""
+
+    what: str
+
+
 @contextmanager
-def waiting(what: str, stream: TextIO, *, quiet: bool) -> Iterator[None]:
+def waiting(what: str, stream: TextIO, *, quiet: bool) -> Iterator[Wait]:
     """Show `what` and the seconds so far on `stream` while inside."""
-    if quiet or not stream.isatty():
-        yield
+    wait = Wait(what)
+    if quiet:
+        yield wait
         return
+    terminal = stream.isatty()
     done = threading.Event()
     begin = time.monotonic()
 
     def show() -> None:
-        while not done.wait(PERIOD_SECONDS):
-            stream.write(f"\r{what}… {time.monotonic() - begin:.0f} s ")
-            stream.flush()
+        period = PERIOD_SECONDS if terminal else WAIT_LOG_SECONDS
+        while not done.wait(period):
+            seconds = time.monotonic() - begin
+            if terminal:
+                line = f"{wait.what}… {seconds:.0f} s"
+                _write(stream, WIPE + line[: _columns(stream) - 1])
+            else:
+                _write(stream, f"{wait.what}, {seconds:.0f} s so far\n")
 
     thread = threading.Thread(target=show, daemon=True)
     thread.start()
     try:
-        yield
+        yield wait
     finally:
         done.set()
         thread.join()
-        stream.write(WIPE)
+        if terminal:
+            _write(stream, WIPE)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
         stream.flush()
+    except OSError:
+        pass  # Whoever read it has gone; that is no reason to end a job.
+
+
+def _columns(stream: TextIO) -> int:
+    """The terminal's width: a longer line could not be rewritten."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
 
 
 class Progress:
@@ -67,14 +104,12 @@ class Progress:
         )
         end = "" if self._terminal else "\n"
         start = WIPE if self._terminal else "      "
-        self._stream.write(f"{start}{text}{end}")
-        self._stream.flush()
+        _write(self._stream, f"{start}{text}{end}")
 
     def close(self) -> None:
         """Wipe the line of a terminal."""
         if self._terminal:
-            self._stream.write(WIPE)
-            self._stream.flush()
+            _write(self._stream, WIPE)
 
 
 def progress_text(

@@ -1,10 +1,11 @@
 """The SDK: submit a job to a ZeroCloud endpoint and read its result.
 
-    from zerocloud.client import Client
+    from zerocloud import Client, make_job
 
     client = Client.from_environment()
-    result = client.submit(b"#!file://python3:python\\nprint('hello')\\n")
-    print(result.succeeded, result.outputs[0].data)
+    job = make_job("count.py", each="swift://~/texts/*")
+    for node in client.submit(job).raise_for_failure().nodes:
+        print(node.name, node.outputs[0].text)
 
 Public are the names listed in `__all__` (a unit test holds the list).  The
 SDK knows HTTP and the documents of docs/http-api.md only; it imports no Swift
@@ -14,6 +15,7 @@ and retries nothing by itself: whether another try can help stands in
 
 from __future__ import annotations
 
+from zerocloud.client.build import make_job
 from zerocloud.client.envfile import read_env_file
 from zerocloud.client.errors import (
     AnswerError,
@@ -60,5 +62,6 @@ __all__ = [
     "StoredOutput",
     "UsageError",
     "log_in",
+    "make_job",
     "read_env_file",
 ]
