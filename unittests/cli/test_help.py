@@ -100,3 +100,17 @@ def test_version_option_prints_the_version_alone(
         main(["--version"])
     assert caught.value.code == status.SUCCESS
     assert re.fullmatch(r"[\d.]+\S*\n", capsys.readouterr().out)
+
+
+def test_exit_statuses_are_those_of_the_page() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    table = page.partition("## Exit statuses\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", table, re.MULTILINE)
+    documented = {int(n): text.replace("\\|", "|") for n, text in rows}
+    assert documented == status.MEANINGS
+
+
+def test_exit_statuses_have_each_a_meaning() -> None:
+    named = [v for k, v in vars(status).items() if k.isupper()]
+    numbers = [value for value in named if isinstance(value, int)]
+    assert sorted(numbers) == sorted(status.MEANINGS)
