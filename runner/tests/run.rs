@@ -217,6 +217,11 @@ fn help_and_version_are_there() {
             .stdout
             .contains("zvm run [options] PROGRAM")
     );
+    for command in ["run", "inspect", "compile", "session"] {
+        let ended = zvm(&[command, "--help"], b"");
+        assert_eq!(ended.status, Some(0), "{command}: {ended:?}");
+        assert!(ended.stdout.contains("Examples:"), "{command}: {ended:?}");
+    }
     let version = zvm(&["--version"], b"").stdout;
     assert!(
         version.starts_with("zvm ") && version.contains("wasmtime 48."),

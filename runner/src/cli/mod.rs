@@ -25,6 +25,9 @@ pub fn main(args: Vec<OsString>) -> u8 {
     let command = args.next().unwrap_or_default();
     let rest: Vec<OsString> = args.collect();
     match command.to_str() {
+        Some("session" | "run" | "compile" | "inspect") if asks_for_help(&rest) => {
+            print(HELP)
+        }
         Some("session") => session::main(rest),
         Some("run") => run::main(rest),
         Some("compile") => compile::main(rest),
@@ -44,6 +47,14 @@ pub fn main(args: Vec<OsString>) -> u8 {
             exit::USAGE
         }
     }
+}
+
+/// Whether help is the first thing asked for; later it is the program's word.
+fn asks_for_help(words: &[OsString]) -> bool {
+    matches!(
+        words.first().and_then(|word| word.to_str()),
+        Some("--help" | "-h")
+    )
 }
 
 /// The line of `--version`; `zvm` and `zvm-compile` that belong together differ in
