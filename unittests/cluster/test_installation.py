@@ -9,6 +9,8 @@ import pytest
 
 from zerocloud.cluster.installation import (
     InstalledImage,
+    command_folders,
+    find_guest,
     find_images,
     find_zvm,
     user_cache,
@@ -24,6 +26,34 @@ def describe(place: Path, name: str, **more: object) -> None:
 
 def test_zvm_named_by_the_environment_wins() -> None:
     assert find_zvm({"ZEROCLOUD_ZVM": "/opt/zvm"}) == Path("/opt/zvm")
+
+
+@pytest.mark.parametrize(
+    ("package", "folder"),
+    [
+        ("/v/lib/python3.11/site-packages/zerocloud", "/v/bin"),
+        (
+            "/usr/local/lib/python3.11/dist-packages/zerocloud",
+            "/usr/local/bin",
+        ),
+        ("/target/zerocloud", "/target/bin"),
+    ],
+)
+def test_commands_are_where_pip_puts_them(package: str, folder: str) -> None:
+    assert Path(folder) in command_folders(Path(package))
+
+
+def test_package_at_the_root_has_a_folder_of_commands_too() -> None:
+    assert command_folders(Path("/zerocloud")) == (Path("/bin"), Path("/bin"))
+
+
+def test_guest_is_the_first_that_is_built(tmp_path: Path) -> None:
+    built = tmp_path / "built"
+    built.mkdir()
+    (built / "wc.wasm").write_bytes(b"")
+    places = (tmp_path / "none", built)
+    assert find_guest("wc", places) == built / "wc.wasm"
+    assert find_guest("nothing", places) is None
 
 
 def test_images_of_the_first_place_that_has_any(tmp_path: Path) -> None:

@@ -23,7 +23,15 @@ from zerocloud.cli import exit as status
 from zerocloud.cli.account import LOGIN_HELP
 from zerocloud.client.errors import ClientError
 
-COMMANDS = ("run", "demo", "cluster", "info", "version", "completion")
+COMMANDS = (
+    "run",
+    "demo",
+    "cluster",
+    "info",
+    "paths",
+    "version",
+    "completion",
+)
 
 EPILOG = f"""\
 examples:

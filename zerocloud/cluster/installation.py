@@ -1,7 +1,9 @@
-"""Where this installation keeps its runner, its images and its cache.
+"""Where this installation keeps its runner, images, guests and cache.
 
-A wheel carries `zvm` in `zerocloud/bin/` and images in `zerocloud/images/`;
-a clone builds both into `build/`.  Reads the file system, writes nothing.
+The one place that decides it.  A clone builds them into `build/`.  A wheel
+carries images in `zerocloud/images/`, the guests of the examples in
+`zerocloud/guests/`, and puts `zvm` and `zvm-compile` among the commands of
+the environment.  Reads the file system, writes nothing.
 """
 
 from __future__ import annotations
@@ -36,15 +38,41 @@ class InstalledImage:
 
 
 def find_zvm(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """The runner: $ZEROCLOUD_ZVM, the package's, the clone's, PATH's."""
+    """The runner: $ZEROCLOUD_ZVM, the clone's, the wheel's, PATH's."""
     chosen = environ.get("ZEROCLOUD_ZVM")
     if chosen:
         return Path(chosen).resolve()
-    for place in (PACKAGE / "bin" / "zvm", CLONE / "build" / "bin" / "zvm"):
-        if os.access(place, os.X_OK):
-            return place
+    for place in (CLONE / "build" / "bin", *command_folders(PACKAGE)):
+        if os.access(place / "zvm", os.X_OK):
+            return place / "zvm"
     found = shutil.which("zvm", path=environ.get("PATH"))
     return Path(found).resolve() if found else None
+
+
+def command_folders(package: Path) -> tuple[Path, ...]:
+    """Where pip puts a wheel's commands, judged by where the package is.
+
+    PREFIX/lib/pythonX.Y/site-packages/zerocloud has them in PREFIX/bin, be
+    PREFIX a virtual environment, the user's or the system's; what was
+    installed with `--target DIR` has them in DIR/bin.
+    """
+    site = package.parent
+    prefix = site.parents[2] if len(site.parents) > 2 else site
+    return (prefix / "bin", site / "bin")
+
+
+def find_guest(
+    name: str,
+    places: tuple[Path, ...] = (
+        PACKAGE / "guests",
+        CLONE / "build" / "guests",
+    ),
+) -> Path | None:
+    """The compiled program of an example: `wc`; None if not built."""
+    for place in places:
+        if (place / f"{name}.wasm").is_file():
+            return place / f"{name}.wasm"
+    return None
 
 
 def find_images(
