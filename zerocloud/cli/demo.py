@@ -16,25 +16,30 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
+import shutil
 import signal
 import sys
-import tempfile
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from zerocloud.cli import exit as status
 from zerocloud.cli.demo_jobs import (
+    COUNT,
     COUNT_SCRIPT,
     COUNTS,
-    JOBS,
+    HELLO,
     PROGRAMS,
     SOURCES,
+    WC,
     DemoJob,
+    login_commands,
+    upload_commands,
     wc_totals,
     where_and_how_much,
-    write_files,
 )
+from zerocloud.cli.demo_place import demo_folder
+from zerocloud.cli.demo_times import StepTimes
 from zerocloud.cli.sources import (
     SourceFile,
     Store,
@@ -52,16 +57,16 @@ from zerocloud.client import (
 )
 from zerocloud.cluster import Cluster, ClusterSettings, StartError
 from zerocloud.cluster.installation import (
-    CLONE,
-    PACKAGE,
+    find_guest,
     find_images,
     find_zvm,
+    user_cache,
 )
+from zerocloud.scheduler.taskdoc import colocation
 
 OBJECTS = 640
 STEPS = 5
-MEMORY = Path("/dev/shm")  # noqa: S108 - each run has a folder of its own
-MEMORY_BYTES = 2 * 1024**3
+EXAMPLES = 3
 EPILOG = f"""\
 examples:
   zerocloud demo
@@ -123,79 +128,95 @@ def run(args: argparse.Namespace) -> int:
     if args.objects < 1:
         raise UsageError(f"--objects is {args.objects}; allowed is 1 or more")
     _end_by_exception()
+    files = find_sources(args.objects)
+    times = StepTimes(user_cache() / "demo-times.json", len(files))
     begin = time.monotonic()
+    _print("ZeroCloud: programs run beside the objects of OpenStack Swift")
     with contextlib.ExitStack() as stack:
-        folder = Path(
-            stack.enter_context(
-                tempfile.TemporaryDirectory(
-                    prefix="zerocloud-demo-", dir=_place()
-                )
-            )
-        )
-        sys.stdout.write(
-            "ZeroCloud: programs run beside the objects of OpenStack Swift\n"
-        )
-        cluster = _start(folder, stack)
-        client = Client.from_environment(cluster.folder.env)
-        _explain(client, cluster)
-        demo = _Demo(client, Store(client.login), folder)
-        files = demo.upload(args.objects, wc)
+        folder = stack.enter_context(demo_folder())
+        cluster = _start(folder, stack, times)
+        demo = _Demo(cluster, times)
+        demo.upload(files, wc)
         succeeded = demo.run_jobs(files)
-        if succeeded:
-            _say(f"all done in {time.monotonic() - begin:.0f} s")
+        took = time.monotonic() - begin
+        times.save()
         if args.keep:
-            _stay(folder, cluster)
-        else:
-            _say("everything is stopped and removed; to try the commands")
-            _say("yourself, keep the cluster: zerocloud demo --keep")
+            _stay(cluster)
+        _print("", f"stopping the cluster after {took:.0f} s")
+    if succeeded:
+        _print("done: every job succeeded; nothing runs or is left behind")
+    else:
+        _print("done, but not all went well: see above")
+    if not args.keep:
+        command = f"{_command()} demo --keep"
+        _print(f"to try its commands by hand, keep the cluster: {command}")
     return status.SUCCESS if succeeded else status.JOB_FAILED
 
 
 class _Demo:
-    def __init__(self, client: Client, store: Store, folder: Path) -> None:
-        self._client = client
-        self._store = store
-        self._folder = folder
+    def __init__(self, cluster: Cluster, times: StepTimes) -> None:
+        self._client = Client.from_environment(cluster.folder.env)
+        self._store = Store(self._client.login)
+        self._addresses = _addresses(cluster)
+        self._times = times
+        env = read_env_file(cluster.folder.env)
+        _say("By hand, while it runs: log in, and set what it answers")
+        user, key = env["ST_USER"], env["ST_KEY"]
+        _show(*login_commands(env["ST_AUTH"], user, key))
+        _show(f"URL={self._client.login.storage_url}")
+        _show(f"TOKEN={self._client.login.token}")
 
-    def upload(self, wanted: int, wc: Path) -> list[SourceFile]:
-        """Store the sources and the programs; returns the sources."""
-        files = find_sources(wanted)
+    def upload(self, files: list[SourceFile], wc: Path) -> None:
+        """Store the sources and the programs."""
         total = size_text(sum(file.size for file in files))
-        _step(2, f"uploading {len(files)} objects, {total}: Python sources")
+        _step(
+            2,
+            f"upload {len(files)} objects, {total}: the Python standard "
+            "library's sources",
+            self._times.left("upload"),
+        )
+        _show(*upload_commands(wc, files[0]))
+        _say("and so on")
         begin = time.monotonic()
         for container in (SOURCES, PROGRAMS, COUNTS):
             self._store.make_container(container)
         self._store.put(PROGRAMS, "wc.wasm", wc.read_bytes())
-        self._store.put(PROGRAMS, "count.py", COUNT_SCRIPT)
+        self._store.put(PROGRAMS, "count.py", COUNT_SCRIPT.read_bytes())
         progress = Progress("uploading", len(files), sys.stderr)
         try:
             self._store.upload(SOURCES, files, lambda _: progress.step())
         finally:
             progress.close()
-        _say(f"{time.monotonic() - begin:.1f} s, to container {SOURCES}")
-        return files
+        seconds = time.monotonic() - begin
+        self._times.record("upload", seconds)
+        _say(f"{seconds:.1f} s, into container {SOURCES}")
 
     def run_jobs(self, files: list[SourceFile]) -> bool:
         """Run all three; returns whether all succeeded and were right."""
-        write_files(self._folder)
-        count, wc, hello = JOBS
-        result = self._run(3, count)
+        result = self._run(3, COUNT)
         right = result.succeeded and self._show_counts(files)
-        result = self._run(4, wc)
+        result = self._run(4, WC)
         right = result.succeeded and _show_totals(result, files) and right
-        result = self._run(5, hello)
+        result = self._run(5, HELLO)
         for output in result.outputs:
-            _say((output.data or b"").decode("utf-8", "replace").rstrip())
+            _show((output.data or b"").decode("utf-8", "replace").rstrip())
         return result.succeeded and right
 
-    def _run(self, step: int, job: DemoJob) -> JobResult:
-        _step(step, job.title)
-        _say(job.curl(self._folder))
+    def _run(self, number: int, job: DemoJob) -> JobResult:
+        step = job.file.stem
+        known = step != HELLO.file.stem
+        _step(number, job.title, self._times.left(step) if known else 0)
+        _show(job.curl())
         begin = time.monotonic()
-        with waiting("      running", sys.stderr, quiet=False):
-            result = self._client.submit(job.content)
+        about = ""
+        if known and self._times.seconds(step) >= 1:
+            about = f" (about {self._times.seconds(step):.0f} s)"
+        with waiting(f"      running{about}", sys.stderr, quiet=False):
+            result = self._client.submit(job.content())
         seconds = time.monotonic() - begin
-        for line in where_and_how_much(result, seconds):
+        if known:
+            self._times.record(step, seconds)
+        for line in where_and_how_much(result, seconds, self._addresses):
             _say(line)
         if not result.succeeded:
             for line in result_lines(result):
@@ -205,28 +226,30 @@ class _Demo:
     def _show_counts(self, files: list[SourceFile]) -> bool:
         """Show a few of the stored answers; whether there is one for each."""
         names = self._store.names(COUNTS)
-        for file in files[:: max(1, len(files) // 3)][:3]:
-            name = f"{file.name}.json"
-            answer = json.loads(self._store.get(COUNTS, name))
-            _say(f"{COUNTS}/{name}: {json.dumps(answer)}")
         expected = sorted(f"{file.name}.json" for file in files)
         if sorted(names) != expected:
             _say(f"WRONG: {len(names)} objects in {COUNTS}")
             return False
-        _say(f"{len(names)} objects in container {COUNTS}, one for each")
+        _say(
+            f"{len(names)} objects in container {COUNTS}, one for each; some:"
+        )
+        for file in files[:: max(1, len(files) // EXAMPLES)][:EXAMPLES]:
+            name = f"{file.name}.json"
+            answer = json.loads(self._store.get(COUNTS, name))
+            _show(f"{name} {json.dumps(answer)}")
         return True
 
 
 def _show_totals(result: JobResult, files: list[SourceFile]) -> bool:
     """Compare the sums with the same count done natively."""
-    for node in result.nodes[:3]:
-        data = b"".join(output.data or b"" for output in node.outputs)
-        _say(f"{node.name}: {data.decode('utf-8', 'replace').strip()}")
     here, there = count_natively(files), wc_totals(result)
     _say(
-        f"together {there.lines} lines, {there.words} words, {there.size} "
-        f"bytes; counted natively: {'equal' if here == there else here}"
+        f"{there.lines} lines, {there.words} words, {there.size} bytes in "
+        f"all; counted natively: {'equal' if here == there else here}"
     )
+    for node, file in zip(result.nodes[:EXAMPLES], files, strict=False):
+        data = b"".join(output.data or b"" for output in node.outputs)
+        _show(f"{file.name} {data.decode('utf-8', 'replace').strip()}")
     return here == there
 
 
@@ -237,95 +260,107 @@ def _check_built() -> Path:
         missing.append("the runner zvm")
     if not find_images():
         missing.append("the system image python3")
-    found = [
-        place
-        for place in (
-            PACKAGE / "guests" / "wc.wasm",
-            CLONE / "build" / "guests" / "wc.wasm",
-        )
-        if place.is_file()
-    ]
-    if not found:
+    wc = find_guest("wc")
+    if wc is None:
         missing.append("the guest program wc.wasm")
-    if missing:
+    if wc is None or missing:
         raise UsageError(f"not built: {', '.join(missing)}; run `make build`")
-    return found[0]
+    return wc
 
 
-def _place() -> Path | None:
-    """Memory, where Swift can use it; else None, the system's choice.
-
-    The demo keeps 15 000 small files for a minute.  On a disk that is told
-    of every freed block at once (ext4 with `discard`) removing them takes
-    longer than everything else.  TMPDIR, if set, decides.
-    """
-    if os.environ.get("TMPDIR"):
-        return None
-    try:
-        usage = os.statvfs(MEMORY)
-        if usage.f_bavail * usage.f_frsize < MEMORY_BYTES:
-            return None
-        with tempfile.NamedTemporaryFile(dir=MEMORY) as probe:
-            # Swift keeps an object's metadata so; tmpfs learnt it in 6.6.
-            os.setxattr(probe.name, "user.zerocloud", b"x" * 4000)
-    except OSError:  # not there, not ours, or without such attributes
-        return None
-    return MEMORY
-
-
-def _start(folder: Path, stack: contextlib.ExitStack) -> Cluster:
+def _start(
+    folder: Path, stack: contextlib.ExitStack, times: StepTimes
+) -> Cluster:
     settings = ClusterSettings(mode="process")
     _step(
         1,
-        f"starting Swift: a proxy, {settings.nodes} storage nodes on "
-        f"127.0.0.1 to 127.0.0.{settings.nodes}, {settings.replicas} replicas",
+        f"start Swift: a proxy, {settings.nodes} storage servers, "
+        f"{settings.replicas} replicas of each object",
+        times.left("start"),
     )
     begin = time.monotonic()
     try:
         cluster = stack.enter_context(Cluster(folder / "cluster", settings))
     except StartError as error:
         raise ClientError(f"the cluster did not start: {error}") from error
-    _say(f"{time.monotonic() - begin:.1f} s")
+    seconds = time.monotonic() - begin
+    times.record("start", seconds)
+    _say(f"{seconds:.1f} s; it serves at {cluster.url}")
     return cluster
 
 
-def _explain(client: Client, cluster: Cluster) -> None:
-    variables = read_env_file(cluster.folder.env)
-    _say("to do by hand what follows, log in once:")
-    _say(
-        f"  curl -i -H 'X-Auth-User: {variables['ST_USER']}' "
-        f"-H 'X-Auth-Key: {variables['ST_KEY']}' {variables['ST_AUTH']}"
-    )
-    _say("and set what it answers:")
-    _say(f"  URL={client.login.storage_url} TOKEN={client.login.token}")
+def _addresses(cluster: Cluster) -> Mapping[str, str]:
+    """Reports name servers by a keyed hash; here we have the key."""
+    key = cluster.folder.key().encode()
+    return {
+        colocation(key, f"{server.ip}:{server.port}"): server.ip
+        for node in cluster.nodes
+        for server in node.servers
+        if server.kind == "object"
+    }
 
 
-def _stay(folder: Path, cluster: Cluster) -> None:
+def _stay(cluster: Cluster) -> None:
     """Say how to use the cluster, then wait for Ctrl-C or SIGTERM."""
-    env = cluster.folder.env
+    env, command = cluster.folder.env, _command()
     with contextlib.suppress(KeyboardInterrupt):
-        _say("\nthe cluster stays until Ctrl-C; from another terminal:")
-        _say(f"  . {env}; swift list {SOURCES}")
-        _say(f"  zerocloud run --env-file {env} {folder / JOBS[1].file}")
-        _say(f"  zerocloud info --env-file {env}")
+        _print("", "the cluster stays until Ctrl-C; from another terminal:")
+        _show(f". {env}; swift list {SOURCES}")
+        _show(f"{command} run --env-file {env} {WC.file}")
+        _show(f"{command} info --env-file {env}")
         signal.pause()
 
 
+def _command() -> str:
+    """How the caller can start `zerocloud`."""
+    if found := shutil.which("zerocloud"):
+        ours = Path(sys.executable).parent
+        if Path(found).parent == ours:
+            return "zerocloud"
+    beside = Path(sys.executable).parent / "zerocloud"
+    with contextlib.suppress(ValueError):
+        return str(beside.relative_to(Path.cwd()))
+    return str(beside)
+
+
 def _end_by_exception() -> None:
-    """Let SIGTERM unwind, so that the cluster and the folder go."""
+    """Let signals unwind, so that the cluster and the folder go.
+
+    Only the first one counts: who is impatient must not stop the removal.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def stop(_number: int, _frame: object) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
+    for number in numbers:
+        signal.signal(number, stop)
 
 
-def _step(number: int, text: str) -> None:
-    sys.stdout.write(f"\n[{number}/{STEPS}] {text}\n")
-    sys.stdout.flush()
+def _step(number: int, text: str, seconds_left: float) -> None:
+    left = f" (about {seconds_left:.0f} s left)" if seconds_left >= 1 else ""
+    _print("", f"[{number}/{STEPS}] {text}{left}")
 
 
 def _say(text: str) -> None:
+    """What is to be read."""
+    _print(*_indented(text, "      "))
+
+
+def _show(*texts: str) -> None:
+    """What could be typed, or was answered."""
+    for text in texts:
+        _print(*_indented(text, "        "))
+
+
+def _indented(text: str, margin: str) -> Iterator[str]:
     for line in text.split("\n"):
-        sys.stdout.write(f"      {line}".rstrip() + "\n")
+        yield f"{margin}{line}".rstrip()
+
+
+def _print(*lines: str) -> None:
+    for line in lines:
+        sys.stdout.write(f"{line}\n")
     sys.stdout.flush()

@@ -1,80 +1,30 @@
-"""The demo's three jobs: documents, `curl` commands, and what they brought.
+"""The demo's three jobs: what is sent, how by hand, and what they brought.
 
-Pure but for `write_files`.  The shell commands are what a reader would type;
-`$URL` and `$TOKEN` are explained by the demo before the first of them.
+The files that are sent lie beside this module, in demo_files/, in a checkout
+and in an installed wheel: so a command that the demo has printed can be
+pasted into a shell at any time, and what it sends can be read.  Besides
+reading them, pure.
 """
 
 from __future__ import annotations
 
-import json
+import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from zerocloud.cli.sources import Totals
+from zerocloud.cli.sources import SourceFile, Totals
 from zerocloud.cli.table import size_text
 from zerocloud.client import JobResult
 
 SOURCES = "demo-source"
 PROGRAMS = "demo-programs"
 COUNTS = "demo-counts"
+FILES = Path(__file__).resolve().parent / "demo_files"
+COUNT_SCRIPT = FILES / "count.py"
 
-# Imports nothing: loading modules would cost every VM more than counting.
-COUNT_SCRIPT = b"""\
-import sys
-
-lines = [line.lstrip() for line in sys.stdin]
-found = {word: 0 for word in ("def ", "class ", "import ")}
-for line in lines:
-    for word in found:
-        found[word] += line.startswith(word)
-items = [f'"{word.strip()}": {count}' for word, count in found.items()]
-print(f'{{"lines": {len(lines)}, ' + ", ".join(items) + "}")
-"""
-
-HELLO_SCRIPT = b"""\
-#!file://python3:python
-import os
-import sys
-
-print("Python", sys.version.split()[0], "on", sys.platform)
-print("primes:", [n for n in range(2, 40) if all(n % d for d in range(2, n))])
-print("the root directory holds:", sorted(os.listdir("/")))
-try:
-    open("/etc/passwd")
-except OSError as error:
-    print("the host's /etc/passwd:", error.strerror)
-"""
-
-COUNT_JOB = [
-    {
-        "name": "count",
-        "exec": {"path": "file://python3:python", "args": "/dev/script"},
-        "devices": [
-            {"name": "python3"},
-            {"name": "script", "path": f"swift://~/{PROGRAMS}/count.py"},
-            {"name": "stdin", "path": f"swift://~/{SOURCES}/*"},
-            {
-                "name": "stdout",
-                "path": f"swift://~/{COUNTS}/*.json",
-                "content_type": "application/json",
-            },
-        ],
-    }
-]
-
-WC_JOB = [
-    {
-        "name": "wc",
-        "exec": {"path": f"swift://~/{PROGRAMS}/wc.wasm"},
-        "devices": [
-            {"name": "stdin", "path": f"swift://~/{SOURCES}/*"},
-            {"name": "stdout", "content_type": "text/plain"},
-        ],
-    }
-]
+_AUTH = '-H "X-Auth-Token: $TOKEN"'
 
 
 @dataclass(frozen=True)
@@ -82,59 +32,71 @@ class DemoJob:
     """One of the three: what it is, what is sent, how to send it by hand."""
 
     title: str
-    file: str
-    content: bytes
+    file: Path
     content_type: str
 
-    def curl(self, folder: Path) -> str:
+    def content(self) -> bytes:
+        """What is POSTed."""
+        return self.file.read_bytes()
+
+    def curl(self) -> str:
         """The command that does it by hand."""
         return (
-            'curl -X POST -H "X-Auth-Token: $TOKEN" '
-            "-H 'X-Zerovm-Execute: 1.0' \\\n"
-            f"       -H 'Content-Type: {self.content_type}' "
-            f"--data-binary @{folder / self.file} $URL"
+            f"curl -X POST {_AUTH} -H 'X-Zerovm-Execute: 1.0' \\\n"
+            f"     -H 'Content-Type: {self.content_type}' \\\n"
+            f'     --data-binary @{shlex.quote(str(self.file))} "$URL"'
         )
 
 
-def _json(job: list[dict[str, Any]]) -> bytes:
-    return (json.dumps(job, indent=2) + "\n").encode()
-
-
-JOBS = (
-    DemoJob(
-        "a Python script beside every object; each answer becomes an object",
-        "count.json",
-        _json(COUNT_JOB),
-        "application/json",
-    ),
-    DemoJob(
-        "a C program beside every object; the answers come in the response",
-        "wc.json",
-        _json(WC_JOB),
-        "application/json",
-    ),
-    DemoJob(
-        "a Python script posted by itself",
-        "hello.py",
-        HELLO_SCRIPT,
-        "text/x-script",
-    ),
+COUNT = DemoJob(
+    "a Python script beside every object; each answer becomes an object",
+    FILES / "count.json",
+    "application/json",
 )
+WC = DemoJob(
+    "a C program beside every object; the answers come in the response",
+    FILES / "wc.json",
+    "application/json",
+)
+HELLO = DemoJob(
+    "a Python script posted by itself",
+    FILES / "hello.py",
+    "text/x-script",
+)
+JOBS = (COUNT, WC, HELLO)
 
 
-def write_files(folder: Path) -> None:
-    """Write what the `curl` commands send."""
-    for job in JOBS:
-        (folder / job.file).write_bytes(job.content)
+def login_commands(auth: str, user: str, key: str) -> Iterator[str]:
+    """How to get the token that the other commands use."""
+    yield f"curl -i -H 'X-Auth-User: {user}' -H 'X-Auth-Key: {key}' {auth}"
 
 
-def where_and_how_much(result: JobResult, seconds: float) -> Iterator[str]:
-    """What ran where, how long, and which bytes moved."""
-    servers = Counter(node.server for node in result.nodes)
-    spread = ", ".join(f"{name} {n}" for name, n in sorted(servers.items()))
+def upload_commands(wc: Path, source: SourceFile) -> Iterator[str]:
+    """How the demo's objects get there by hand; one source for all."""
+    # curl puts in each of what stands in braces, and at the end of a folder's
+    # URL the file's name.
+    shared = "demo-{source,programs,counts}"
+    yield f'curl -X PUT {_AUTH} "$URL/{shared}"'
+    files = shlex.quote("{" + f"{wc},{COUNT_SCRIPT}" + "}")
+    yield f'curl -T {files} {_AUTH} \\\n     "$URL/{PROGRAMS}/"'
+    path = shlex.quote(str(source.path))
+    yield f'curl -T {path} {_AUTH} \\\n     "$URL/{SOURCES}/{source.name}"'
+
+
+def where_and_how_much(
+    result: JobResult, seconds: float, addresses: Mapping[str, str]
+) -> Iterator[str]:
+    """What ran where, how long, and which bytes moved.
+
+    `addresses` has an address for each name that a report gives a storage
+    server; a name without one is shown as it is.
+    """
+    servers = Counter(
+        addresses.get(node.server, node.server) for node in result.nodes
+    )
+    spread = ", ".join(f"{n} on {name}" for name, n in sorted(servers.items()))
     count = len(result.nodes)
-    vms = f"{count} VM{'s' * (count != 1)}"
-    yield f"{vms}, per storage server (hashed names): {spread}"
+    yield f"{seconds:.1f} s for {count} VM{'s' * (count != 1)}: {spread}"
     nodes = result.nodes
     written = sum(u.write_bytes for node in nodes for u in node.channels)
     local = sum(node.in_place_bytes for node in nodes)
@@ -149,9 +111,8 @@ def where_and_how_much(result: JobResult, seconds: float) -> Iterator[str]:
     )
     devices = f" ({', '.join(by_wire)})" if by_wire else ""
     yield (
-        f"{seconds:.1f} s; read in place {size_text(local)}; over the "
-        f"network {size_text(streamed)} in{devices}, "
-        f"{size_text(written)} out"
+        f"{size_text(local)} read in place; over the network "
+        f"{size_text(streamed)} in{devices}, {size_text(written)} out"
     )
 
 

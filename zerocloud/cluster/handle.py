@@ -84,21 +84,27 @@ class Cluster:
             )
         finally:
             os.close(reading)
+        try:
+            self._wait_until_it_serves(timeout_seconds)
+        except BaseException:
+            # Also Ctrl-C: who has no cluster yet cannot stop it.
+            self.stop()
+            raise
+        return self
+
+    def _wait_until_it_serves(self, timeout_seconds: float) -> None:
         deadline = time.monotonic() + timeout_seconds
         while not self._serves():
             if self._process.poll() is not None:
-                text = self.said()
-                self._release()
-                raise StartError(text or "the cluster ended without a word")
+                raise StartError(
+                    self.said() or "the cluster ended without a word"
+                )
             if time.monotonic() > deadline:
-                text = self.said()
-                self.stop()
                 raise StartError(
                     f"the cluster did not serve in {timeout_seconds:g} s: "
-                    f"{text}"
+                    f"{self.said()}"
                 )
             time.sleep(_POLL_SECONDS)
-        return self
 
     def _serves(self) -> bool:
         env = read_env(self.folder.env)
@@ -110,7 +116,8 @@ class Cluster:
 
     def _command(self) -> list[str]:
         asked = self.settings
-        command = [sys.executable, "-m", "zerocloud.cli.main", "cluster"]
+        # -P: what lies in the caller's folder is nothing to import.
+        command = [sys.executable, "-P", "-m", "zerocloud.cli.main", "cluster"]
         command += ["--dir", str(self.folder.root), "--mode", asked.mode]
         command += ["--nodes", str(asked.nodes)]
         command += ["--replicas", str(asked.replicas)]
