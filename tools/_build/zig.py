@@ -1,12 +1,15 @@
 """The compiler of guest programs: the `zig` of the PyPI package ziglang.
 
 It is a whole C toolchain for WASI preview 1 (clang, linker, C library) in one
-package that needs no root; setup.cfg or tools/setup pins its version.  Found
-for the Python that runs this, else in the checkout's .venv.
+package that needs no root.  Its 20 000 files are unpacked once per user, into
+the cache, and only when there is something to compile: a checkout whose
+guests and images the cache holds needs none of it.
 """
 
-import importlib.metadata
+import fcntl
 import os
+import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +17,8 @@ from pathlib import Path
 from .cache import cache_folder
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+# Decides the bytes of guests and images, so exactly one.
+ZIG_VERSION = "0.17.1"
 # "wasi" is preview 1 by default in zig's spelling.  lime1 is the fixed set of
 # WebAssembly features that every engine of the last years has; naming it keeps
 # programs the same when the compiler's default moves on.
@@ -47,18 +52,44 @@ class Zig:
 
 
 def find_zig() -> Zig:
-    """Find the installed zig; BuildError if there is none."""
-    sites = [Path(name) for name in sys.path if name.endswith("-packages")]
-    sites += sorted(ROOT.glob(".venv/lib/python3*/site-packages"))
-    for site in sites:
-        program = site / "ziglang" / "zig"
-        found = importlib.metadata.distributions(
-            name="ziglang", path=[str(site)]
-        )
-        for distribution in found:
-            if program.exists():
-                return Zig(program, distribution.version)
-    raise BuildError(
-        "the Python package ziglang (the C compiler for guests) is missing: "
-        "run `make build`, or pip install ziglang into .venv"
+    """Return the pinned zig, fetching it once; BuildError if that fails."""
+    home = cache_folder("tools") / f"ziglang-{ZIG_VERSION}"
+    program = home / "ziglang" / "zig"
+    if not program.exists():
+        with (cache_folder("tools") / "ziglang.lock").open("w") as lock:
+            # Guests and images are built side by side, and both need it.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not program.exists():
+                _fetch(home)
+    return Zig(program, ZIG_VERSION)
+
+
+def _fetch(home: Path) -> None:
+    """Unpack the package into a folder, which appears by rename."""
+    print(
+        f"compiler: fetching ziglang {ZIG_VERSION} (100 MB), once per user",
+        file=sys.stderr,
+        flush=True,
     )
+    fresh = home.with_name(f".{home.name}.new")
+    # What an interrupted one has left; the lock is ours.
+    shutil.rmtree(fresh, ignore_errors=True)
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "pip", "install", "--quiet",
+            "--disable-pip-version-check", "--no-deps", "--no-compile",
+            "--target", str(fresh), f"ziglang=={ZIG_VERSION}",
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    if done.returncode or not (fresh / "ziglang" / "zig").exists():
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise BuildError(
+            f"the C compiler for guests, ziglang {ZIG_VERSION} of PyPI, "
+            f"cannot be fetched by pip: {done.stderr.strip()}"
+        )
+    shutil.rmtree(home, ignore_errors=True)
+    os.replace(fresh, home)
