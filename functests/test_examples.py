@@ -83,13 +83,13 @@ def test_hello_prints_what_python_prints(run: Run) -> None:
     assert lines[2] == "hello 0 1 2"
 
 
+def wc(data: bytes) -> str:
+    lines, words = data.count(b"\n"), len(data.split())
+    return f"{lines} {words} {len(data)}\n"
+
+
 def natively_wc() -> str:
-    expected = ""
-    for path in TEXTS:
-        data = path.read_bytes()
-        lines, words = data.count(b"\n"), len(data.split())
-        expected += f"{lines} {words} {len(data)}\n"
-    return expected
+    return "".join(wc(path.read_bytes()) for path in TEXTS)
 
 
 def test_readme_runs_as_it_stands(
@@ -103,9 +103,11 @@ def test_readme_runs_as_it_stands(
     assert lines[0] == "hello\n"
     # By curl, then by zerocloud with the job, then without one.
     lengths = [len(path.read_text(encoding="utf-8")) for path in TEXTS]
-    assert "".join(lines[2 + len(TEXTS) :]) == natively_wc() * 3 + "".join(
-        f"{length}\n" for length in lengths
+    assert "".join(lines[2 + len(TEXTS) : -2]) == (
+        natively_wc() * 3 + "".join(f"{length}\n" for length in lengths)
     )
+    # Then without a cluster, of another text.
+    assert lines[-2:] == [wc((ROOT / "LICENSE").read_bytes()), "42\n"]
     (sdk,) = blocks(ROOT / "README.md", "python")
     sdk = sdk.replace("/tmp/job.json", str(tmp_path / "job.json"))
     exec(sdk.replace("/tmp/zc/env", str(cluster.folder.env)), {})
@@ -183,6 +185,62 @@ def test_image_runs_the_program_on_the_data_in_the_tar(run: Run) -> None:
     assert answer(done, uploads=3) == (
         "pear: 45\npear: 45\nquince: 120\ntotal: 210\n"
     )
+
+
+def test_csvfilter_keeps_what_the_same_program_keeps_here(
+    run: Run, cluster: Cluster
+) -> None:
+    run("examples/csvfilter")
+    folder = ROOT / "examples" / "csvfilter"
+    account = Account(cluster).log_in()
+    tables = sorted((folder / "orders").iterdir())
+    assert account.listing("paid") == [path.name for path in tables]
+    for path in tables:
+        here = subprocess.run(
+            [sys.executable, str(folder / "filter.py"), "state", "paid"],
+            env={"PYTHONPATH": str(folder / "lib")},
+            input=path.read_bytes(),
+            capture_output=True,
+            check=True,
+        )
+        assert account.get(path.name, "paid") == here.stdout
+    account.close()
+
+
+def test_thumbnail_is_the_mean_of_squares(
+    run: Run, cluster: Cluster, tmp_path: Path
+) -> None:
+    run("examples/thumbnail")
+    account = Account(cluster).log_in()
+    assert account.listing("thumbnails") == ["1.ppm", "2.ppm", "3.ppm"]
+    head = account.head("1.ppm", "thumbnails")
+    assert head.headers["Content-Type"] == "image/x-portable-pixmap"
+    for name in account.listing("thumbnails"):
+        picture = (tmp_path / "photos" / name).read_bytes()
+        assert account.get(name, "thumbnails") == natively_small(picture, 64)
+    second = account.get("2.ppm", "thumbnails")
+    assert (tmp_path / "small.ppm").read_bytes() == second
+    account.close()
+
+
+def natively_small(picture: bytes, side: int) -> bytes:
+    _, sides, _, pixels = picture.split(b"\n", 3)
+    width, height = map(int, sides.split())
+    step = -(-max(width, height) // side)
+    out = bytearray()
+    for top in range(0, height, step):
+        rows = range(top, min(top + step, height))
+        for left in range(0, width, step):
+            columns = range(left, min(left + step, width))
+            for colour in range(3):
+                found = [
+                    pixels[(y * width + x) * 3 + colour]
+                    for y in rows
+                    for x in columns
+                ]
+                out.append(sum(found) // len(found))
+    small = b"%d %d" % (-(-width // step), -(-height // step))
+    return b"P6\n" + small + b"\n255\n" + out
 
 
 def test_scan_sees_every_byte_of_a_large_object(run: Run) -> None:

@@ -30,7 +30,7 @@ def test_example_script_is_one() -> None:
 
 def test_every_example_explains_itself() -> None:
     folders = [p for p in EXAMPLES.iterdir() if p.is_dir()]
-    assert len(folders) >= 8
+    assert len(folders) >= 10
     for folder in folders:
         text = (folder / "README.md").read_text(encoding="utf-8")
         assert text.startswith("# "), folder.name
