@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from functests.support import wait_until
+from zerocloud.cluster.installation import user_cache
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT_SECONDS = 200
@@ -131,7 +132,8 @@ def test_wheel_names_no_folder_of_its_builder(
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
     cargo = Path(os.environ.get("CARGO_HOME") or Path.home() / ".cargo")
-    named = [str(ROOT).encode(), str(cargo).encode()]
+    folders = (ROOT, cargo, user_cache())
+    named = [str(folder).encode() for folder in folders]
     found = [
         path.relative_to(tmp_path)
         for path in tmp_path.rglob("*")
