@@ -186,6 +186,7 @@ class ExecutorSettings:
     local_reads: bool
     verify_local_reads: bool
     verified_seconds: float
+    use_templates: bool
     caps: Limits
     blob_bytes: int
     input_bytes: int
@@ -348,6 +349,7 @@ def _executor_settings(reader: _Reader) -> ExecutorSettings:
         verified_seconds=reader.seconds(
             "verified_seconds", 86400, 0, 366 * 86400
         ),
+        use_templates=reader.flag("use_templates", default=True),
         caps=_limits(reader, "max_", JobCaps().caps),
         blob_bytes=reader.whole("max_blob_bytes", 1 * GIB, 1024, MAX_BYTES),
         input_bytes=reader.whole("max_input_bytes", 5 * GIB, 0, MAX_BYTES),

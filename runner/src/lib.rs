@@ -25,4 +25,6 @@ pub mod receipt;
 pub mod report;
 pub mod session;
 pub mod sys;
+#[cfg(feature = "template")]
+pub mod template;
 pub mod weights;

@@ -83,6 +83,7 @@ def build(shop: Workshop, layer: Path) -> None:
     for name, archive in archives.items():
         unpack(archive, shop.folder / name)
     patch(shop.folder / "python")
+    write_entry(shop)
     write_tools(shop)
     modules = start_library(shop)
     try:
@@ -128,6 +129,21 @@ def patch(source: Path) -> None:
             )
         path.write_text(text.replace(change["old"], change["new"]))
         os.utime(path, (0, 0))
+
+
+def write_entry(shop: Workshop) -> None:
+    """Put our entry in the place of CPython's, with the image's environment.
+
+    Lists of `"NAME=VALUE"`: JSON's strings are C's, for what is allowed here.
+    """
+    programs = shop.folder / "python" / "Programs"
+    variables = sorted(shop.recipe["image"]["env"].items())
+    texts = [json.dumps(f"{name}={value}") for name, value in variables]
+    header = f"#define IMAGE_ENVIRON {', '.join(texts)}\n"
+    (programs / "image_environ.h").write_text(header)
+    shutil.copy(RECIPE / "template.c", programs / "python.c")
+    for name in ("image_environ.h", "python.c"):
+        os.utime(programs / name, (0, 0))
 
 
 def write_tools(shop: Workshop) -> None:

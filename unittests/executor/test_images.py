@@ -209,6 +209,61 @@ def test_program_is_searched_in_order(python):
         assert outputs(talk) == expected
 
 
+TEMPLATED = {
+    "version": 1,
+    "name": "i",
+    "env": {"PY": "1"},
+    "templates": [
+        {
+            "program": "bin/py",
+            "module": "warm",
+            "options": ["-c"],
+            "variables": "PY",
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "change", "members", "expected"),
+    [
+        ({}, {}, ("warm",), b"warm"),
+        ({}, {"args": ["n", "-O"]}, ("warm",), b"cold"),
+        ({}, {"env": [["PY", "2"]]}, ("warm",), b"cold"),
+        ({}, {}, (), b"cold"),
+        ({"use_templates": "false"}, {}, ("warm",), b"cold"),
+    ],
+    ids=["chosen", "option", "variable", "missing", "off"],
+)
+def test_template_of_a_system_image_stands_for_its_program(
+    *, make_node, tmp_path, settings, change, members, expected
+):
+    tar = templated(*members)
+    (tmp_path / "i.tar").write_bytes(tar)
+    node = make_node(system_images=f"i={tmp_path / 'i.tar'}", **settings)
+    program = {"name": "py", "member": "./bin/py", "image": None}
+    images = [image("i", "system", tar)]
+    talk = run(node, b"", images=images, program=program, **change)
+    assert outputs(talk) == expected
+
+
+def test_template_of_a_users_image_is_not_taken(node):
+    tar = templated("warm")
+    program = {"name": "py", "member": "bin/py", "image": None}
+    images = [image("image", "blob", tar)]
+    talk = run(node, b"", blobs=(tar,), images=images, program=program)
+    assert outputs(talk) == b"cold"
+
+
+def templated(*modules: str) -> bytes:
+    """An image that says that its program has a template."""
+    return tar_of(
+        (".zerocloud/image.json", json.dumps(TEMPLATED).encode()),
+        ("bin/py", b"fake print:cold"),
+        *((name, b"fake print:warm") for name in modules),
+    )
+
+
 def test_program_in_no_image_names_member_and_images(python):
     node, tar = python
     program = {"name": "x", "member": "bin/x", "image": None}

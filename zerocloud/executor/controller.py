@@ -91,7 +91,12 @@ class Node:
         self.images = Images(
             settings.system_images, self.blobs, settings.blob_bytes
         )
-        self.programs = Programs(self.sandbox, self.blobs, settings.blob_bytes)
+        self.programs = Programs(
+            self.sandbox,
+            self.blobs,
+            settings.blob_bytes,
+            use_templates=settings.use_templates,
+        )
         self.staging = Staging(settings.state_dir, settings.reserve_bytes)
         self.admission = Admission(
             settings.state_dir / "admission",
@@ -328,7 +333,9 @@ class Task:
         if program.sha256 is not None:
             opened = programs.open_blob(program, program.sha256)
         else:
-            opened = programs.open_member(program, layers)
+            env = dict(merge_env(layers, self._document.env))
+            args = self._document.args
+            opened = programs.open_member(program, layers, args, env)
         self._keep(opened.fd)
         self._times.compiled = opened.compile_seconds
         return opened

@@ -3,7 +3,8 @@
 A *system image* is a file of this node, named in the conf and known by its
 digest; a *blob* image came from the proxy.  One that is gzipped is inflated
 once, into a derived file.  The runner reads layers as they are; here only the
-small file `.zerocloud/image.json` is read, for the defaults of `env`.
+small file `.zerocloud/image.json` is read, for the defaults of `env` and for
+the templates of a system image.
 
 Digests of system images are taken once per file (path, inode, size, time of
 change) and process, in a thread: the proxy must not run a job on a node whose
@@ -22,6 +23,7 @@ from zerocloud.executor import tarscan
 from zerocloud.executor.blobs import BlobStore
 from zerocloud.executor.duplex import breathe, in_thread
 from zerocloud.executor.once import OnceMap
+from zerocloud.executor.templates import MOST, Template, parse_template
 from zerocloud.protocol.strict import Fields, parse_object
 from zerocloud.protocol.task import TaskImage
 
@@ -37,7 +39,8 @@ class ImageFacts:
     """What was found out about an image, by its digest."""
 
     gzipped: bool
-    env: tuple[tuple[str, str], ...]
+    env: tuple[tuple[str, str], ...] = ()
+    templates: tuple[Template, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class Layer:
 
     image: TaskImage
     fd: int
-    env: tuple[tuple[str, str], ...]
+    env: tuple[tuple[str, str], ...] = ()
+    templates: tuple[Template, ...] = ()
 
 
 def file_digest(path: Path) -> str:
@@ -130,7 +134,7 @@ class Images:
                 image.sha256, lambda: self._look(image, raw)
             )
             if not facts.gzipped:
-                return Layer(image, raw, facts.env)
+                return Layer(image, raw, facts.env, _usable(image, facts))
             fd = self._blobs.open_derived(_inflated(image))
             if fd is None:
                 fd = self._inflate(image, raw)
@@ -138,7 +142,7 @@ class Images:
             os.close(raw)
             raise
         os.close(raw)
-        return Layer(image, fd, facts.env)
+        return Layer(image, fd, facts.env, _usable(image, facts))
 
     def _look(self, image: TaskImage, raw: int) -> ImageFacts:
         # Its own descriptor: the task that asked first may end before.
@@ -151,7 +155,7 @@ class Images:
                     tar = self._inflate(image, fd)
                 os.close(fd)
                 fd = tar
-            return ImageFacts(gzipped, in_thread(_env, fd, image.device))
+            return in_thread(_describe, fd, image.device, gzipped)
         finally:
             os.close(fd)
 
@@ -180,20 +184,29 @@ def _inflated(image: TaskImage) -> str:
     return f"{image.sha256}.tar"
 
 
-def _env(fd: int, name: str) -> tuple[tuple[str, str], ...]:
-    """The defaults in the image's description.  Blocks; for a thread."""
+def _usable(image: TaskImage, facts: ImageFacts) -> tuple[Template, ...]:
+    """Templates are the operator's: of no image that a user sent."""
+    return facts.templates if image.kind == "system" else ()
+
+
+def _describe(fd: int, name: str, gzipped: bool) -> ImageFacts:
+    """What the image's description says.  Blocks; for a thread."""
     place = tarscan.find(fd, name, (DESCRIPTION,)).get(DESCRIPTION)
     if place is None:
-        return ()
+        return ImageFacts(gzipped)
     data = tarscan.read_small(fd, place, name)
     try:
         fields = Fields(parse_object(data, DESCRIPTION, len(data)), name)
         fields.version(1)
         fields.text("name", 255)
         table = fields.take("env")
+        templates: tuple[Template, ...] = ()
+        if fields.has("templates"):
+            templates = fields.items("templates", parse_template, MOST)
         fields.done()
         env = Fields(table, "env")
-        return tuple((_env_name(key), env.text(key)) for key in table)
+        pairs = tuple((_env_name(key), env.text(key)) for key in table)
+        return ImageFacts(gzipped, pairs, templates)
     except ProtocolError as error:
         raise tarscan.bad_image(name, str(error)) from None
 

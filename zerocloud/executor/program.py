@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +24,7 @@ from zerocloud.executor.blobs import BlobStore, copy_part
 from zerocloud.executor.duplex import in_thread
 from zerocloud.executor.images import Layer
 from zerocloud.executor.once import OnceMap
+from zerocloud.executor.templates import chosen
 from zerocloud.protocol.task import TaskProgram
 from zerocloud.sandbox import Artefact, Sandbox
 
@@ -44,8 +45,14 @@ class Programs:
     """The programs that this node has compiled or can compile."""
 
     def __init__(
-        self, sandbox: Sandbox, blobs: BlobStore, limit_bytes: int
+        self,
+        sandbox: Sandbox,
+        blobs: BlobStore,
+        limit_bytes: int,
+        *,
+        use_templates: bool = True,
     ) -> None:
+        self._use_templates = use_templates
         self._sandbox = sandbox
         self._blobs = blobs
         self._limit_bytes = limit_bytes
@@ -70,11 +77,17 @@ class Programs:
         )
 
     def open_member(
-        self, program: TaskProgram, layers: list[Layer]
+        self,
+        program: TaskProgram,
+        layers: list[Layer],
+        args: tuple[str, ...],
+        env: Mapping[str, str],
     ) -> OpenProgram:
         """The program in the first of the layers that has the member.
 
-        Raises TaskRefused `program_not_found`.
+        Its template, where the image has one that can stand for it.
+        `args` and `env` are the whole ones of the VM.  Raises TaskRefused
+        `program_not_found`.
         """
         member = program.member or ""
         searched = [
@@ -83,14 +96,35 @@ class Programs:
             if program.image in (None, layer.image.device)
         ]
         for layer in searched:
-            key = self._find(layer, member)
+            if self._find(layer, member) is None:
+                continue
+            module = self._started(layer, member, args, env)
+            key = self._find(layer, module)
             if key is not None:
                 return self._compiled(
                     key,
                     program.name,
-                    partial(self._copied, layer, member, key),
+                    partial(self._copied, layer, module, key),
                 )
         raise _not_found(member, searched)
+
+    def _started(
+        self,
+        layer: Layer,
+        member: str,
+        args: tuple[str, ...],
+        env: Mapping[str, str],
+    ) -> str:
+        """The member to run: the program's template, or the program."""
+        normal = tarscan.normal(member)
+        for template in layer.templates if self._use_templates else ():
+            if (
+                tarscan.normal(template.program) == normal
+                and chosen(template, args, env, dict(layer.env))
+                and self._find(layer, template.module) is not None
+            ):
+                return template.module
+        return member
 
     def _compiled(
         self,

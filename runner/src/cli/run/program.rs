@@ -116,6 +116,9 @@ struct Image {
     _name: String,
     #[serde(default)]
     env: BTreeMap<String, String>,
+    /// For who starts many VMs of an image: the result is the same without.
+    #[serde(default, rename = "templates")]
+    _templates: Vec<serde_json::Value>,
 }
 
 fn image_environment(layer: &OpenLayer) -> Result<BTreeMap<String, String>, Error> {

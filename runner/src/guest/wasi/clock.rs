@@ -31,6 +31,12 @@ impl Clock {
         self.start
     }
 
+    /// How many readings would have moved the clocks to where they are.
+    #[cfg(feature = "template")]
+    pub fn readings(&self) -> u64 {
+        self.elapsed / TICK_NANOSECONDS
+    }
+
     /// Realtime, without moving it.
     pub fn realtime(&self) -> u64 {
         self.start + self.elapsed

@@ -151,6 +151,29 @@ impl Wasi {
         self.channels
     }
 
+    /// How often the clocks were read; sleeping counts as many readings.
+    #[cfg(feature = "template")]
+    pub fn clock_readings(&self) -> u64 {
+        self.clock.readings()
+    }
+
+    /// What the guest has done that another run could not take over, if anything.
+    #[cfg(feature = "template")]
+    pub fn trace(&self) -> Option<&'static str> {
+        // Three standard streams and the directory `/`.
+        const AT_START: usize = 4;
+        if self.random.is_used() {
+            return Some("drew random bytes");
+        }
+        if self.table.open() != AT_START {
+            return Some("left a descriptor open, or closed one");
+        }
+        if !self.ledger.stderr_tail().is_empty() {
+            return Some("wrote to its standard error");
+        }
+        None
+    }
+
     /// A descriptor is gone.
     fn closed(&mut self, descriptor: Descriptor) {
         match descriptor.object {

@@ -21,6 +21,12 @@ impl Random {
         }
     }
 
+    /// Whether any byte was drawn.
+    #[cfg(feature = "template")]
+    pub fn is_used(&self) -> bool {
+        self.output.position() != 0
+    }
+
     pub fn fill(&mut self, buffer: &mut [u8]) {
         self.output.fill(buffer);
     }

@@ -78,6 +78,12 @@ impl Table {
         }
     }
 
+    /// How many are open.
+    #[cfg(feature = "template")]
+    pub fn open(&self) -> usize {
+        self.open
+    }
+
     pub fn get(&self, fd: u32) -> Result<&Descriptor, Errno> {
         self.slots
             .get(fd as usize)
