@@ -20,6 +20,17 @@ from zerocloud.cluster.installation import (
     user_cache,
 )
 
+EPILOG = f"""\
+examples:
+  zerocloud paths
+      all of them, a line each
+  zvm run "$(zerocloud paths guests)/wc.wasm" < data
+      a program of the examples, without a cluster
+
+{status.statuses_help(status.SUCCESS, status.USAGE)}
+read on: README.md, docs/guest.md
+"""
+
 
 def _images() -> Path | None:
     found = find_images()
@@ -45,12 +56,17 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:  # type: ignore[
         "paths",
         help="print where the runner, the guests and the images are",
         description=(
-            "Print where this installation keeps the runner zvm, the compiled "
-            "programs of the examples (guests), the system images and the "
-            "cache; or only the one that is named."
+            "Print where the runner zvm, the compiled programs of the\n"
+            "examples (guests), the system images and the cache are; or only\n"
+            "the one that is named."
         ),
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    parser.add_argument("name", nargs="?", choices=_PLACES, help="only this")
+    parser.add_argument(
+        "name", nargs="?", choices=tuple(_PLACES), help="only this"
+    )
     parser.set_defaults(run=run)
 
 
