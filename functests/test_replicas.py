@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from functests.conftest import started, with_container
-from functests.jobs import STDOUT, group, put_guest, reads, writes
+from functests.jobs import STDOUT, group, guest, put_guest, reads, writes
 from functests.replicas import (
     Damage,
     keep_aside,
@@ -28,6 +28,8 @@ from functests.replicas import (
 )
 from functests.support import Account
 from functests.test_job_inputs import pattern, source_of
+from functests.wasm import name as wasm_name
+from unittests.fakes.tars import tar_of
 from zerocloud.cluster import ClusterSettings
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -233,6 +235,41 @@ def test_damaged_fragment_of_an_erasure_coded_object_is_passed_over(
         assert account.post_job(job).content == pattern(200_000)
     account.delete("o", box)
     account.request("DELETE", box)
+
+
+def test_damaged_programs_images_and_stored_jobs_are_passed_over(
+    account: Account,
+) -> None:
+    """Whatever a job is made of, it is what was stored."""
+    data = tar_of(("file", b"in the image"))
+    account.put("image.tar", data)
+    program = put_guest(account, "cat")
+    job = [
+        group(
+            program,
+            {"name": "image", "path": account.path("image.tar")},
+            reads(account.path("in")),
+            STDOUT,
+        )
+    ]
+    account.put("in", b"hello")
+    for number in range(4):
+        # New versions each time, which no server remembers: a custom section
+        # at the end, whose last byte means nothing.
+        section = wasm_name("n") + bytes([number])
+        more = b"\0" + bytes([len(section)]) + section
+        account.put("bin/cat.wasm", guest("cat") + more)
+        account.put("image.tar", data + bytes(512 * number))
+        account.put("job", json.dumps(job), Content_Type="application/json")
+        for name in ("bin/cat.wasm", "image.tar", "job"):
+            for path in replicas(account, name)[:2]:
+                rot(path)
+
+        answer = account.post_job(
+            b"", {"X-Zerovm-Source": account.path("job")}
+        )
+
+        assert answer.text == "hello", answer.text
 
 
 def test_object_only_on_a_handoff_is_streamed(account: Account) -> None:

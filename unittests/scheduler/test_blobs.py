@@ -12,7 +12,7 @@ import pytest
 
 from unittests.scheduler.conftest import Cluster, group
 from unittests.scheduler.swift_fake import FakePipeline, FakeSwift
-from zerocloud.errors import JobError
+from zerocloud.errors import ClusterError, JobError
 from zerocloud.job.paths import ObjectPath
 from zerocloud.scheduler.blobs import BlobCache, Blobs, Wanted
 from zerocloud.scheduler.content import collect, inflated
@@ -47,6 +47,45 @@ def test_program_is_read_once_per_job(cluster: Cluster) -> None:
 
     reads = [e for e in cluster.swift.log if e.startswith("GET")]
     assert reads == ["GET swift://AUTH_a/bin/prog.wasm"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_damaged_program_and_image_are_read_again(
+    cluster: Cluster, *, packed: bool
+) -> None:
+    tar = tar_of(a=b"data")
+    cluster.swift.put("in/i.tar", gzip.compress(tar) if packed else tar)
+    cluster.swift.damage.update({"prog.wasm": 2, "i.tar": 2})
+
+    cluster.run([group("name", devices=[image("in/i.tar")])])
+
+    [ran] = cluster.nodes.ran
+    program = hashlib.sha256(b"\0asm program").hexdigest()
+    assert ran.task.program.sha256 == program
+    assert ran.task.images[0].sha256 == hashlib.sha256(tar).hexdigest()
+
+
+def test_program_damaged_everywhere_runs_nowhere(cluster: Cluster) -> None:
+    cluster.swift.damage["prog.wasm"] = 99
+
+    with pytest.raises(ClusterError, match=r"prog\.wasm is damaged") as caught:
+        cluster.run([group("name")])
+
+    assert caught.value.code == "input_failed"
+    assert cluster.nodes.ran == []
+    cluster.swift.damage.clear()
+    assert cluster.run([group("name")]).body == b"n"
+
+
+def test_image_that_is_not_damaged_but_bad_is_the_users(
+    cluster: Cluster,
+) -> None:
+    cluster.swift.put("in/i.tar", gzip.compress(b"x" * 100)[:-9])
+
+    with pytest.raises(JobError) as caught:
+        cluster.run([group("name", devices=[image("in/i.tar")])])
+
+    assert caught.value.code == "image_invalid"
 
 
 def test_program_in_memory_is_used_only_after_asking_swift(

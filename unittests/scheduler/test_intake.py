@@ -332,6 +332,16 @@ def test_stored_job_may_be_larger_than_one_in_a_request(
     assert done.body == b"n"
 
 
+def test_damaged_source_is_read_again(cluster: Cluster) -> None:
+    """Also when the damage makes it no job any more."""
+    cluster.swift.put("in/job", JOB, content_type="application/json")
+    cluster.swift.damage["job"] = 2
+
+    done = cluster.run(b"", HTTP_X_ZEROVM_SOURCE="swift://~/in/job")
+
+    assert done.body == b"n"
+
+
 def test_missing_source_is_named(cluster: Cluster) -> None:
     error = failing(cluster, b"", HTTP_X_ZEROVM_SOURCE="swift://~/jobs/no")
 

@@ -22,6 +22,7 @@ from zerocloud.job.paths import ObjectPath
 from zerocloud.scheduler.concurrency import gather
 from zerocloud.scheduler.content import Content, collect, inflated
 from zerocloud.scheduler.inputs import Reader, failed_read
+from zerocloud.scheduler.segments import rest, retried, sound
 from zerocloud.scheduler.subrequest import Reply
 
 CACHE_BYTES = 64 * 1024 * 1024
@@ -137,22 +138,16 @@ class Blobs:
             if reply.status == 304 and timestamp == kept.timestamp:
                 reply.close()
                 return wanted, kept.blob
-            if reply.status == 200:
-                return wanted, self._read(wanted, reply)
             reply.close()
             self._cache.drop(wanted)
-        return wanted, self._read(wanted, self._reader.get(wanted.path))
+        return wanted, retried(lambda: self._read(wanted))
 
-    def _read(self, wanted: Wanted, reply: Reply) -> Blob:
+    def _read(self, wanted: Wanted) -> Blob:
+        reply = self._reader.get(wanted.path)
         try:
             if reply.status != 200:
                 raise failed_read(wanted.path, reply.status)
-            chunks: Iterable[bytes] = reply.chunks()
-            if wanted.image:
-                chunks = inflated(chunks, f"image {wanted.path}")
-            content, sha256 = collect(
-                chunks, self._limit, lambda: self._too_large(wanted)
-            )
+            content, sha256 = self._collect(wanted, reply)
         finally:
             reply.close()
         blob = Blob(sha256, content)
@@ -167,6 +162,27 @@ class Blobs:
         if not remembered:
             self._own.append(content)
         return blob
+
+    def _collect(self, wanted: Wanted, reply: Reply) -> tuple[Content, str]:
+        body = sound(self._reader, wanted.path, reply)
+        chunks: Iterable[bytes] = body
+        if wanted.image:
+            chunks = inflated(body, f"image {wanted.path}")
+        try:
+            content, sha256 = collect(
+                chunks, self._limit, lambda: self._too_large(wanted)
+            )
+        except JobError as error:
+            if error.code == "image_invalid":
+                # The user's gzip, or rot: its end tells.
+                rest(body)
+            raise
+        try:
+            rest(body)
+        except BaseException:
+            content.close()
+            raise
+        return content, sha256
 
     def _too_large(self, wanted: Wanted) -> JobError:
         what = "image" if wanted.image else "program"

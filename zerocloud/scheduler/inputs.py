@@ -25,7 +25,7 @@ others are streamed through the pipeline.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -41,6 +41,7 @@ from zerocloud.scheduler.segments import (
     SegmentReader,
     changed_segment,
     checked,
+    counted,
     expected,
     is_static,
 )
@@ -316,7 +317,7 @@ class Inputs:
             wanted = expected(self._reader, path, reply.headers, found.bytes)
             self.confirm(path)
             try:
-                chunks = _counted(reply.chunks(), version)
+                chunks = counted(reply.chunks(), path, version.bytes)
                 yield from checked(chunks, path, wanted)
             except ClusterError as error:
                 raise self._unread(found, error) from error
@@ -367,19 +368,3 @@ class Inputs:
         )
         changed_at = reply.headers.get("X-Timestamp", "")
         return version, changed_at or version.timestamp
-
-
-def _counted(chunks: Iterator[bytes], version: Version) -> Iterator[bytes]:
-    """The chunks, which must be exactly as many bytes as announced."""
-    left = version.bytes
-    for chunk in chunks:
-        left -= len(chunk)
-        if left < 0:
-            break
-        yield chunk
-    if left:
-        raise ClusterError(
-            "input_failed",
-            f"object {version.path} ended {abs(left)} bytes too "
-            f"{'early' if left > 0 else 'late'}",
-        )

@@ -35,6 +35,7 @@ from zerocloud.scheduler.clientwatch import client_descriptor
 from zerocloud.scheduler.concurrency import Timeout, peer_closed
 from zerocloud.scheduler.content import Content, collect, inflated
 from zerocloud.scheduler.inputs import Reader, failed_read
+from zerocloud.scheduler.segments import rest, retried, sound
 from zerocloud.scheduler.taskdoc import Payload
 
 T = TypeVar("T")
@@ -108,20 +109,39 @@ class Intake:
                 lambda: self._submission(kind, self._body(), stored=False)
             )
         path = source_path(str(source), self._account)
-        reply = self._reader.get(path)
-        try:
-            if reply.status != 200:
-                raise failed_read(path, reply.status)
-            kind = media_type(reply.headers.get("Content-Type", ""))
-            asked = self._submission(kind, reply.chunks(), stored=True)
-        finally:
-            reply.close()
+        asked = retried(lambda: self._stored(path))
         try:
             payload = self._within(self._payload)
         except BaseException:
             asked.close()
             raise
         return Submission(asked.job, asked.image, payload)
+
+    def _stored(self, path: ObjectPath) -> Submission:
+        reply = self._reader.get(path)
+        try:
+            if reply.status != 200:
+                raise failed_read(path, reply.status)
+            kind = media_type(reply.headers.get("Content-Type", ""))
+            return self._sound(kind, sound(self._reader, path, reply))
+        finally:
+            reply.close()
+
+    def _sound(self, kind: str, body: Iterator[bytes]) -> Submission:
+        """What a stored job asks, once its object is known to be sound."""
+        try:
+            asked = self._submission(kind, body, stored=True)
+        except JobError as error:
+            if error.status != 413:
+                # The user's mistake, or rot: the object's end tells.
+                rest(body)
+            raise
+        try:
+            rest(body)
+        except BaseException:
+            asked.close()
+            raise
+        return asked
 
     def _submission(
         self, kind: str, body: Iterable[bytes], *, stored: bool

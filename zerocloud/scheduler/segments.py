@@ -8,6 +8,9 @@ a plain object all bytes, of a large one its last segment (Swift has compared
 the others).  What cannot be compared (a part of a segment, a large object as
 a segment, an ETag that is no MD5) goes unchecked.
 
+`sound` is for whoever reads an object from its beginning to its end, and
+`retried` tries again: a damaged file has been put into quarantine by then.
+
 `changed_segment` says which segment of a static large object is not the one
 that its manifest names: replaced or deleted after the manifest was stored.
 """
@@ -16,9 +19,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from zerocloud.errors import ClusterError
@@ -31,7 +34,10 @@ DYNAMIC = "X-Object-Manifest"
 # Swift's own limit for a manifest.
 MANIFEST_BYTES = 8 * 1024 * 1024
 HEADS_AT_ONCE = 16
+READ_TRIES = 3
 _MD5_DIGITS = 32
+
+Result = TypeVar("Result")
 
 
 class Damaged(ClusterError):  # noqa: N818 - what was found of the object
@@ -116,6 +122,54 @@ def checked(
         yield chunk
     if wanted.etag and digest.hexdigest() != wanted.etag:
         raise Damaged(path)
+
+
+def counted(
+    chunks: Iterator[bytes], path: ObjectPath, size: int
+) -> Iterator[bytes]:
+    """The chunks, which must be exactly as many bytes as announced."""
+    left = size
+    for chunk in chunks:
+        left -= len(chunk)
+        if left < 0:
+            break
+        yield chunk
+    if left:
+        raise ClusterError(
+            "input_failed",
+            f"object {path} ended {abs(left)} bytes too "
+            f"{'early' if left > 0 else 'late'}",
+        )
+
+
+def sound(
+    reader: SegmentReader, path: ObjectPath, reply: Reply
+) -> Generator[bytes]:
+    """The body of a GET, whole and as it was stored.
+
+    Raises ClusterError `input_failed` at its end when it is neither; so it
+    must be read to its end (`rest`) before anything is made of it.
+    """
+    size = int(reply.headers.get("Content-Length") or 0)
+    wanted = expected(reader, path, reply.headers, size)
+    yield from checked(counted(reply.chunks(), path, size), path, wanted)
+
+
+def rest(chunks: Iterator[bytes]) -> None:
+    """Read to the end, for what is found there."""
+    for _ in chunks:
+        pass
+
+
+def retried(read: Callable[[], Result]) -> Result:
+    """What `read` returns; once more, twice at most, after `input_failed`."""
+    for _ in range(READ_TRIES - 1):
+        try:
+            return read()
+        except ClusterError as error:
+            if error.code != "input_failed":
+                raise
+    return read()
 
 
 def changed_segment(
