@@ -347,3 +347,52 @@ def test_name_is_read_and_written_as_it_is(named: Account, name: str) -> None:
     sent(named, "DELETE", source, name)
     for box in boxes:
         assert named.request("DELETE", box).status_code == 204
+
+
+CONTAINERS = [
+    "a b",
+    "100% %41",
+    'it\'s "quoted"',
+    "\N{GRINNING FACE} \u0308",
+    "new\nline",
+    "..c",
+    ".hidden",
+    "?a=b&c#d;e,f",
+    "ä" * 128,
+]
+
+
+@pytest.mark.usefixtures("nothing_left")
+@pytest.mark.parametrize("box", CONTAINERS, ids=lambda name: ascii(name)[1:25])
+def test_container_is_read_and_written_as_it_is(
+    named: Account, box: str
+) -> None:
+    """By name and by a wildcard that lists containers."""
+    named.create(box)
+    program = named.path("cat", "programs")
+    pattern_of_box = f"{box[:-1]}*"
+    named.put("in/o", b"hello", box)
+
+    report = named.run(
+        [
+            group(
+                program,
+                reads(named.path("in/o", box)),
+                writes(named.path("named", box)),
+                name="named",
+            ),
+            group(
+                program,
+                reads(named.path("in/*", pattern_of_box)),
+                writes(named.path("found/*", pattern_of_box)),
+                name="found",
+            ),
+        ]
+    )
+
+    assert report["status"] == "succeeded"
+    assert named.listing(box) == ["found/o", "in/o", "named"]
+    assert named.get("named", box) == named.get("found/o", box) == b"hello"
+    for name in named.listing(box):
+        named.delete(name, box)
+    assert named.request("DELETE", quote(box)).status_code == 204

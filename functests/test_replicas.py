@@ -272,6 +272,28 @@ def test_damaged_programs_images_and_stored_jobs_are_passed_over(
         assert answer.text == "hello", answer.text
 
 
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    """A cluster with Swift's encryption."""
+    settings = ClusterSettings(encrypt=True)
+    with started(tmp_path_factory.mktemp("encrypted"), settings) as cluster:
+        yield from with_container(Account(cluster))
+
+
+def test_damaged_replicas_of_an_encrypted_object_are_passed_over(
+    encrypted: Account,
+) -> None:
+    stored = fill(encrypted)
+    for name in stored:
+        for path in replicas(encrypted, name)[:2]:
+            rot(path)
+
+    report = encrypted.run(copies(encrypted))
+
+    assert report["totals"]["attempts"] > OBJECTS
+    check_copied(encrypted, stored)
+
+
 def test_object_only_on_a_handoff_is_streamed(account: Account) -> None:
     account.put("o", pattern(1000))
     to_handoff(account.cluster, replicas(account, "o"))
