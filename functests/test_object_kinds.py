@@ -200,6 +200,32 @@ def test_link_to_an_account_that_allows_nothing_is_forbidden(
         assert box not in answer.text
 
 
+@pytest.mark.parametrize("open_to_other", [False, True])
+def test_large_object_is_read_by_who_may_read_its_segments(
+    make: Makers, *, open_to_other: bool
+) -> None:
+    """Being allowed to read the manifest is not enough, as for a GET."""
+    account, other = make.account, make.other
+    readers = {"X-Container-Read": other.user}
+    parts = make.box()
+    if open_to_other:
+        account.request("POST", parts, readers).raise_for_status()
+    account.request("POST", account.container, readers).raise_for_status()
+    account.request("POST", "programs", readers).raise_for_status()
+    etag = account.put("1", b"a segment", parts)
+    make.manifest("in/o", [{"path": f"/{parts}/1", "etag": etag}])
+    full = account.path("in/o").replace("~", account.name)
+    program = account.path("cat", "programs").replace("~", account.name)
+
+    answer = other.post_job([group(program, reads(full), STDOUT)])
+
+    if open_to_other:
+        assert answer.text == "a segment"
+    else:
+        assert answer.status_code == 403
+        assert f"{parts}/1, a segment of {full}, is not" in answer.text
+
+
 @pytest.mark.parametrize("how", ["loop", "chain", "other version"])
 def test_link_that_a_get_cannot_follow_is_a_409_that_names_it(
     make: Makers, how: str

@@ -14,9 +14,10 @@ from zerocloud.job.paths import ObjectPath
 from zerocloud.scheduler.segments import (
     Damaged,
     Expected,
-    changed_segment,
+    Flaw,
     checked,
     expected,
+    find_flaw,
 )
 from zerocloud.scheduler.subrequest import Reply
 
@@ -143,6 +144,15 @@ def test_changed_segment_is_the_first_that_differs(
         swift.put(f"parts/{name}", data)
     reader = Manifests(swift, [entry("1", b"hello "), entry("2", b"world")])
 
-    found = changed_segment(reader, PATH)
+    flaw = changed and Flaw(ObjectPath("AUTH_a", "parts", changed), False)
+    assert find_flaw(reader, PATH) == flaw
 
-    assert found == (changed and ObjectPath("AUTH_a", "parts", changed))
+
+def test_segment_that_may_not_be_read_is_a_flaw() -> None:
+    swift = FakeSwift()
+    swift.put("parts/1", b"hello ")
+    reader = Manifests(swift, [entry("1", b"hello ")])
+    reader._owns = "another account"
+
+    segment = ObjectPath("AUTH_a", "parts", "1")
+    assert find_flaw(reader, PATH) == Flaw(segment, forbidden=True)

@@ -39,10 +39,10 @@ from zerocloud.scheduler.segments import (
     DYNAMIC,
     Damaged,
     SegmentReader,
-    changed_segment,
     checked,
     counted,
     expected,
+    find_flaw,
     is_static,
 )
 from zerocloud.scheduler.subrequest import Reply
@@ -330,12 +330,16 @@ class Inputs:
         """The error, or that a segment of a large object has changed."""
         if not version.static:
             return error
-        segment = changed_segment(self._reader, version.path)
-        if segment is None:
+        flaw = find_flaw(self._reader, version.path)
+        if flaw is None:
             return error
+        if flaw.forbidden:
+            return refusal(
+                403, f"reading {flaw.path}, a segment of {version.path},"
+            )
         return JobError(
             "object_changed",
-            f"object {version.path} changed: its segment {segment} is not "
+            f"object {version.path} changed: its segment {flaw.path} is not "
             "the one that its manifest names",
         )
 

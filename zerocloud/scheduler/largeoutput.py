@@ -246,11 +246,15 @@ def segment_length(output: Large, limits: ObjectLimits) -> int:
     if most and length:
         length = max(length, -(-output.bytes // most))
     if not most or not 0 < length <= limits.object_bytes:
+        large = (
+            f"a large object at most {most} of these as segments"
+            if most
+            else "this service has no static large objects"
+        )
         raise JobError(
             "output_refused",
             f"{_subject(output)} has {output.bytes} bytes; Swift's longest "
-            f"object has {limits.object_bytes}, and a large object "
-            f"{most} of these as segments",
+            f"object has {limits.object_bytes}, and {large}",
         )
     return length
 

@@ -11,8 +11,8 @@ a segment, an ETag that is no MD5) goes unchecked.
 `sound` is for whoever reads an object from its beginning to its end, and
 `retried` tries again: a damaged file has been put into quarantine by then.
 
-`changed_segment` says which segment of a static large object is not the one
-that its manifest names: replaced or deleted after the manifest was stored.
+`find_flaw` says which segment of a static large object is not the one that its
+manifest names, replaced or deleted since, or not for this user to read.
 """
 
 from __future__ import annotations
@@ -172,27 +172,34 @@ def retried(read: Callable[[], Result]) -> Result:
     return read()
 
 
-def changed_segment(
-    reader: SegmentReader, path: ObjectPath
-) -> ObjectPath | None:
-    """The first segment that is not what the manifest at `path` says."""
+@dataclass(frozen=True)
+class Flaw:
+    """A segment that keeps a large object from being read."""
 
-    def changed(segment: Segment) -> bool:
+    path: ObjectPath
+    forbidden: bool
+
+
+def find_flaw(reader: SegmentReader, path: ObjectPath) -> Flaw | None:
+    """The first segment that is not what the manifest at `path` says.
+
+    Or that the user may not read.
+    """
+
+    def look(segment: Segment) -> Flaw | None:
         reply = reader.manifest(segment.path)
         reply.close()
-        if reply.status == 404:
-            return True
+        if reply.status in (401, 403):
+            return Flaw(segment.path, forbidden=True)
         etag = plain_etag(reply.headers)
-        return bool(
-            reply.ok and etag and segment.etag and etag != segment.etag
-        )
+        other = etag and segment.etag and etag != segment.etag
+        if reply.status == 404 or (reply.ok and other):
+            return Flaw(segment.path, forbidden=False)
+        return None
 
     segments = _static_segments(reader, path)
-    verdicts = gather(changed, segments, HEADS_AT_ONCE)
-    for segment, verdict in zip(segments, verdicts, strict=True):
-        if verdict:
-            return segment.path
-    return None
+    flaws = gather(look, segments, HEADS_AT_ONCE)
+    return next((flaw for flaw in flaws if flaw is not None), None)
 
 
 def _static_segments(reader: SegmentReader, path: ObjectPath) -> list[Segment]:
