@@ -148,6 +148,31 @@ def test_tasks_that_read_one_file_share_its_hashing(store):
     assert store.hashed == [0]
 
 
+def test_few_files_are_hashed_at_once(store, monkeypatch):
+    """Swift needs the same threads for its own disks."""
+    busy, most, real = [], [], verify.in_thread
+
+    def in_thread(*args):
+        busy.append(1)
+        most.append(len(busy))
+        try:
+            return real(*args)
+        finally:
+            busy.pop()
+
+    monkeypatch.setattr(verify, "in_thread", in_thread)
+    verifier = store.verifier()
+    proofs = []
+    for number in range(12):
+        store.path = store.path.with_name(f"o{number}")
+        data = LARGE + bytes([number])
+        proofs.append(verifier.begin(store.open(data, md5(data))))
+    for proof in proofs:
+        proof.wait()
+    assert max(most) == verify.SLICES_AT_ONCE
+    assert len(most) == 12
+
+
 def test_first_of_several_tasks_may_go_away(store):
     verifier = store.verifier()
     local = store.open(LARGE, md5(LARGE))

@@ -28,6 +28,7 @@ from swift.common.concurrency import (
     Event,
     GreenletExit,
     LightQueue,
+    Semaphore,
     Timeout,
     shutdown_safe,
     sleep,
@@ -77,6 +78,19 @@ class Gate:
     def wait(self, seconds: float) -> bool:
         """Whether it opened within so many seconds."""
         return bool(self._event.wait(seconds))
+
+
+class Turns:
+    """A context that so many may be in at once; the others wait in line."""
+
+    def __init__(self, at_once: int) -> None:
+        self._free = Semaphore(at_once)
+
+    def __enter__(self) -> None:
+        self._free.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._free.release()
 
 
 class Background(Generic[T]):
