@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -85,6 +87,27 @@ def test_bad_option_stops_the_server_and_names_it(
     assert not kept.folder.env.exists()
     key = (kept.folder.root / "key").read_text("ascii").strip()
     assert key not in text
+
+
+@pytest.mark.parametrize("kind", ["proxy", "object"])
+def test_stock_server_says_a_bad_option_in_one_line(
+    kept: Cluster, kind: str
+) -> None:
+    conf = kept.folder.etc / f"{kind}-1.conf"
+    set_option(conf, "local_reads", "perhaps")
+    done = subprocess.run(
+        [Path(sys.executable).with_name(f"swift-{kind}-server"), conf],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    name = {"proxy": "zerocloud", "object": "executor"}[kind]
+    assert done.returncode == 1
+    assert done.stdout == (
+        f"[filter:{name}] local_reads is 'perhaps'; allowed is true or false\n"
+    )
+    assert "Traceback" not in done.stderr
 
 
 def test_good_option_in_the_same_place_starts_it(kept: Cluster) -> None:

@@ -31,11 +31,17 @@ from swift.common.registry import register_swift_info
 from swift.common.swob import Request as SwobRequest
 from swift.common.swob import Response, wsgi_to_str
 from swift.common.utils import get_logger
+from swift.common.wsgi import ConfigFileError
 
 from zerocloud import __version__
 from zerocloud import headers as names
 from zerocloud.config import ProxySettings, check_names, read_proxy_settings
-from zerocloud.errors import ClusterError, JobError, ZeroCloudError
+from zerocloud.errors import (
+    ClusterError,
+    ConfigError,
+    JobError,
+    ZeroCloudError,
+)
 from zerocloud.job.description import job_schema
 from zerocloud.observe import (
     NO_PROXY_COUNTERS,
@@ -261,14 +267,27 @@ def swift_info(settings: ProxySettings) -> dict[str, Any]:
     }
 
 
+class ProxyConfigError(ConfigError, ConfigFileError):  # type: ignore[misc] # Swift has no types
+    """A bad option, which Swift's servers print in one line and stop."""
+
+
+def _read(conf: dict[str, str], own: dict[str, str]) -> ProxySettings:
+    try:
+        check_names("proxy", own)
+        settings = read_proxy_settings(conf)
+        check_policies(settings.standalone_policies)
+    except ConfigError as error:
+        name = own.get("__name__", "zerocloud")
+        raise ProxyConfigError(f"[filter:{name}] {error}") from None
+    return settings
+
+
 def filter_factory(
     global_conf: dict[str, str], **local_conf: str
 ) -> Callable[[Any], ZeroCloudMiddleware]:
     """paste.deploy's entry point; ConfigError for a bad option."""
-    check_names("proxy", local_conf)
     conf = {**global_conf, **local_conf}
-    settings = read_proxy_settings(conf)
-    check_policies(settings.standalone_policies)
+    settings = _read(conf, local_conf)
     register_swift_info("zerocloud", **swift_info(settings))
     logger = get_logger(
         conf, log_route="zerocloud", statsd_tail_prefix=PROXY_PREFIX

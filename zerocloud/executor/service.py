@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from swift.common.utils import get_logger
+from swift.common.wsgi import ConfigFileError
 
 from zerocloud import headers
 from zerocloud.config import (
@@ -285,14 +286,27 @@ def _check_files(settings: ExecutorSettings) -> None:
             )
 
 
+class ExecutorConfigError(ConfigError, ConfigFileError):  # type: ignore[misc] # Swift has no types
+    """A bad option, which Swift's servers print in one line and stop."""
+
+
+def _read(conf: Mapping[str, str], own: Mapping[str, str]) -> ExecutorSettings:
+    try:
+        check_names("executor", own)
+        settings = read_executor_settings(conf)
+        _check_files(settings)
+    except ConfigError as error:
+        name = own.get("__name__", "executor")
+        raise ExecutorConfigError(f"[filter:{name}] {error}") from None
+    return settings
+
+
 def filter_factory(
     global_conf: Mapping[str, str], **local_conf: str
 ) -> Callable[[Any], ExecutorFilter]:
     """Paste's entry point; a bad option raises ConfigError at once."""
-    check_names("executor", local_conf)
     conf = {**global_conf, **local_conf}
-    settings = read_executor_settings(conf)
-    _check_files(settings)
+    settings = _read(conf, local_conf)
     logger = get_logger(
         conf,
         log_route="zerocloud-executor",
