@@ -16,7 +16,7 @@ import pytest
 
 from functests.conftest import started
 from functests.jobs import STDOUT, group, put_guest
-from functests.running import posted
+from functests.running import posted, wait_for_vm
 from functests.support import Account, command_name, tree, wait_until
 from zerocloud.cluster import Cluster, ClusterSettings, StartError
 
@@ -78,6 +78,26 @@ def test_stopped_cluster_is_gone_within_two_seconds(
     assert time.monotonic() - before < 2.0
     assert alive(pids) == []
     assert not cluster.folder.env.exists()
+    account.close()
+
+
+@MODES
+def test_stopped_cluster_ends_its_vms_within_two_seconds(
+    tmp_path: Path, settings: ClusterSettings
+) -> None:
+    cluster = started(tmp_path / "it", settings)
+    account = Account(cluster).log_in()
+    account.container = account.create("c")
+    job = [group(put_guest(account, "spin"), STDOUT, name="spin")]
+    with posted(account, job) as lost:
+        wait_for_vm(cluster, "spin")
+        pids = [cluster.pid, *tree(cluster.pid)]
+        before = time.monotonic()
+        cluster.stop()
+        assert time.monotonic() - before < 2.0
+        assert alive(pids) == []
+        # Cut off, or told that its storage server went.
+        assert lost.exception(10) or lost.result().status_code >= 500
     account.close()
 
 
