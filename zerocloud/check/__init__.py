@@ -8,7 +8,8 @@ the host and the other servers as those files describe them:
     kernel    what VMs need of it        folders   state and cache
     runner    zvm and zvm-compile        images    system images' digests
     rings     which servers there are    servers   reach, key, filter, clock
-    host      all of it, in order        main      the command
+    capacity  caps against the machine   host      all of it, in order
+    main      the command
 
 Needs no root and changes nothing: it runs `zvm --version`, compiles a program
 of forty bytes to nowhere, and asks servers for things that run nothing.

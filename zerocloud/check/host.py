@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from zerocloud.check import (
+    capacity,
     folders,
     images,
     kernel,
@@ -103,6 +104,8 @@ class Host:
             found, clients, kernel.file_limits(conf.path)
         )
         yield from kernel.check_queue(found, clients)
+        yield from capacity.check_memory(found)
+        yield from capacity.check_disk(found)
         yield from runner.check_runner(found)
 
     def _promised(self) -> tuple[dict[str, str] | None, str]:
