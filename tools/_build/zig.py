@@ -7,10 +7,12 @@ guests and images the cache holds needs none of it.
 """
 
 import fcntl
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+import venv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +78,7 @@ def _fetch(home: Path) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     done = subprocess.run(
         [
-            sys.executable, "-m", "pip", "install", "--quiet",
+            *_pip(fresh / "venv"), "install", "--quiet",
             "--disable-pip-version-check", "--no-deps", "--no-compile",
             "--target", str(fresh), f"ziglang=={ZIG_VERSION}",
         ],
@@ -91,5 +93,18 @@ def _fetch(home: Path) -> None:
             f"the C compiler for guests, ziglang {ZIG_VERSION} of PyPI, "
             f"cannot be fetched by pip: {done.stderr.strip()}"
         )
+    shutil.rmtree(fresh / "venv", ignore_errors=True)
     shutil.rmtree(home, ignore_errors=True)
     os.replace(fresh, home)
+
+
+def _pip(spare: Path) -> list[str]:
+    """Return how to call pip; a folder for one where Python has none.
+
+    So it is where pip itself builds a wheel from the source distribution.
+    """
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    venv.create(spare, with_pip=True)
+    # -I: not what a build's environment puts first.
+    return [str(spare / "bin" / "python"), "-I", "-m", "pip"]
