@@ -166,7 +166,7 @@ class TestExitStatuses:
             (["none.json"], b"none.json: No such file"),
             (["--source", "jobs/j"], b"not the name of an object"),
             (["j", "--raw", "--json"], b"neither --json nor --output-dir"),
-            (["text"], b"a script that begins with #!"),
+            (["text"], b"text is nothing to run; allowed are a job in"),
             (["j", "--output-dir", "text"], b"text: File exists"),
         ],
     )

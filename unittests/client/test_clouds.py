@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from unittests.client.endpoint import KEY, TOKEN, USER, serving
 from unittests.fakes.fake_keystone import FakeKeystone, keystone_serving
 from zerocloud.client import Client, ConnectError, Login, LoginError, log_in
 from zerocloud.client.transport import Tls
@@ -243,6 +244,24 @@ def test_keystone_url_that_is_no_keystone_says_what_failed(
     assert PASSWORD not in text
 
 
+def test_keystone_url_of_v1_auth_says_so_and_does_not_hang() -> None:
+    """keystoneauth1 by itself would wait for ever."""
+    with serving() as endpoint:
+        given = endpoint.variables()
+        text = refused(
+            {
+                "OS_AUTH_URL": given["ST_AUTH"],
+                "OS_USERNAME": given["ST_USER"],
+                "OS_PASSWORD": given["ST_KEY"],
+                "OS_PROJECT_NAME": "p",
+            }
+        )
+    assert text.startswith(
+        f"{given['ST_AUTH']} is no Keystone: it answers 401"
+    )
+    assert "set OS_AUTH_TYPE=v1password" in text
+
+
 def test_keystone_password_in_the_url_is_not_shown() -> None:
     url = "http://u:open-sesame@127.0.0.1:9/v3"
     variables = {"OS_AUTH_URL": url, "OS_USERNAME": "u", "OS_PASSWORD": "p"}
@@ -372,13 +391,6 @@ class TestCloudsYaml:
     def test_cloud_of_v1password_logs_in_at_a_swift_of_ones_own(
         self, tmp_path: Path
     ) -> None:
-        from unittests.client.endpoint import (  # noqa: PLC0415 - one test
-            KEY,
-            TOKEN,
-            USER,
-            serving,
-        )
-
         with serving() as endpoint:
             file = tmp_path / "my.yaml"
             file.write_text(

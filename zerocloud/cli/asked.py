@@ -22,7 +22,7 @@ from zerocloud.client.build import (
     is_script,
     read_local,
 )
-from zerocloud.client.sending import Job
+from zerocloud.client.sending import Job, job_body
 from zerocloud.job.limits import LIMIT_NAMES
 
 # The options that make a job: their names in a Namespace.
@@ -157,6 +157,14 @@ def asked_of(args: argparse.Namespace) -> Asked:
             f"{_given(args)[0]} says; allowed are {_given(args)[0]} with a "
             "script or a program, or the key in the JSON"
         )
+    try:
+        job_body(content)
+    except UsageError:
+        raise UsageError(
+            f"{args.job} is nothing to run; allowed are a job in JSON, a "
+            "script (*.py, or a file that begins with #!), a WebAssembly "
+            "program, and a tar with a job in it"
+        ) from None
     return Asked(args.job, content, _document(content), is_script=script)
 
 

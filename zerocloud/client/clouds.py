@@ -22,7 +22,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from zerocloud.client.errors import ConnectError, LoginError
-from zerocloud.client.transport import UNTRUSTED, Tls, shown_url
+from zerocloud.client.transport import (
+    UNTRUSTED,
+    Tls,
+    Transport,
+    check_url,
+    shown_url,
+)
 
 if TYPE_CHECKING:
     from openstack.config.cloud_region import CloudRegion
@@ -59,6 +65,8 @@ _CREDENTIALS = (
     "trust_id",
     "user",
 )
+# Types that ask for the versions of Keystone first.
+_DISCOVERING = frozenset({"password", "token"})
 _SECRETS = ("password", "secret", "token", "passcode")
 _LOGGERS = ("openstack", "keystoneauth")
 
@@ -134,7 +142,12 @@ def _account(region: CloudRegion) -> tuple[str, str, Tls]:
 
     auth = region.get_auth_args()
     where = shown_url(str(auth.get("auth_url") or "the auth service"))
-    region.config.setdefault("api_timeout", API_SECONDS)
+    verify, cert = region.get_requests_verify_args()
+    tls = Tls(True if verify is None else verify, cert)
+    if region.config.get("auth_type") in _DISCOVERING:
+        _check_keystone(str(auth.get("auth_url")), tls)
+    if not region.config.get("api_timeout"):  # there, and None, by default
+        region.config["api_timeout"] = API_SECONDS
     try:
         session = region.get_session()
         token = session.get_token()
@@ -154,8 +167,23 @@ def _account(region: CloudRegion) -> tuple[str, str, Tls]:
         raise LoginError(f"login at {where} brought no token")
     if not url:
         raise LoginError(_no_endpoint(region, where))
-    verify, cert = region.get_requests_verify_args()
-    return url, token, Tls(True if verify is None else verify, cert)
+    return url, token, tls
+
+
+def _check_keystone(url: str, tls: Tls) -> None:
+    """Look whether versions are told there, as a Keystone tells anybody.
+
+    keystoneauth1 5.18 waits for ever, for itself, where the answer is 401: it
+    then wants a token to ask with, while it is getting one.
+    """
+    transport = Transport(answer_seconds=API_SECONDS, tls=tls)
+    answer = transport.request("GET", check_url(url, "auth_url"), headers={})
+    if answer.status_code == 401:
+        raise LoginError(
+            f"{shown_url(url)} is no Keystone: it answers 401 to a question "
+            "for versions; for v1 auth set OS_AUTH_TYPE=v1password (in "
+            "clouds.yaml auth_type: v1password)"
+        )
 
 
 def _settings(given: Mapping[str, str], cloud: str | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
 PAYLOAD_TYPE = "application/octet-stream"
 INFO_KEY = "zerocloud"
+INFO_SECONDS = 60.0
 LARGE = ("X-Static-Large-Object", "X-Object-Manifest")
 
 
@@ -102,7 +104,10 @@ class Client:
         if self._info is None:
             parts = urlsplit(self._login.storage_url)
             url = f"{parts.scheme}://{parts.netloc}/info"
-            answer = self._transport.request("GET", url, headers=_COMMON)
+            # A job may take long, this may not.
+            longest = self._transport.answer_seconds or INFO_SECONDS
+            transport = replace(self._transport, answer_seconds=longest)
+            answer = transport.request("GET", url, headers=_COMMON)
             self._info = _json_object(answer.content, f"{url} answers")
         return self._info
 
