@@ -85,3 +85,20 @@ def test_error_as_json_has_code_text_and_place() -> None:
         "where": "/0",
     }
     assert "where" not in JobError("job_rule", "text").as_dict()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("object a b/é☃\xa0%41 is missing", "object a b/é☃\xa0%41 is missing"),
+        ("a\nb\r\tc", r"a\nb\r\tc"),
+        ("\x1b[31mred\x9b", r"\x1b[31mred\x9b"),
+        ("\u202egnp.exe\u2028", r"\u202egnp.exe\u2028"),
+        ("\ud800", r"\ud800"),
+    ],
+)
+def test_text_of_an_error_is_one_harmless_line(text: str, shown: str) -> None:
+    error = JobError("not_found", text)
+
+    assert error.message == str(error) == shown
+    assert error.as_dict()["message"] == shown

@@ -14,6 +14,7 @@ are not.  No text may hold a host path, an address or a traceback.
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +74,24 @@ _CLUSTER_CODES = {
 
 CODES: dict[str, Code] = {**_JOB_CODES, **_CLUSTER_CODES}
 
+# Control characters, those that turn the direction of text, ends of lines and
+# paragraphs, halves of surrogates.
+_CONTROLS = frozenset(("Cc", "Cf", "Zl", "Zp", "Cs"))
+
+
+def one_line(text: str) -> str:
+    r"""The text with control characters escaped, as `\n` and `\x1b`.
+
+    Texts quote names, and Swift allows names that end lines or colour a
+    terminal.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        ascii(c)[1:-1] if unicodedata.category(c) in _CONTROLS else c
+        for c in text
+    )
+
 
 class ZeroCloudError(Exception):
     """An error with a stable code; base of all that a user may see."""
@@ -80,10 +99,10 @@ class ZeroCloudError(Exception):
     def __init__(self, code: str, message: str, *, where: str = "") -> None:
         if code not in CODES:
             raise KeyError(f"error code {code!r} is not in the table")
-        super().__init__(message)
         self.code = code
-        self.message = message
+        self.message = one_line(message)
         self.where = where
+        super().__init__(self.message)
 
     @property
     def status(self) -> int:
