@@ -1,16 +1,39 @@
-//! Names the engine that artefacts are made for: the exact version of wasmtime and
-//! a fingerprint of the files that decide what an artefact contains.
+//! Two things are made when the crate is built.
 //!
+//! The name of the engine that artefacts are made for: the exact version of
+//! wasmtime and a fingerprint of the files that decide what an artefact contains.
 //! wasmtime itself accepts an artefact of the same major version; ours must also
 //! be compiled again after a patch release (which may repair the compiler) and
 //! after a change to our settings or checks. So all of that is part of its name
 //! in the cache.
+//!
+//! The filters of system calls: src/lockdown/syscalls.toml becomes BPF, once for
+//! the instruction set that is built for, and once more for each other one, so
+//! that a name which only one of them has never waits for someone else's build.
 
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
 use std::{env, fs};
 
+use seccompiler::{BpfMap, TargetArch, compile_from_json};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
 const DECIDING: [&str; 3] = ["src/engine.rs", "src/compile/policy.rs", "src/artefact.rs"];
+const CALLS: &str = "src/lockdown/syscalls.toml";
+const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 
 fn main() {
+    name_engine();
+    let target = env::var("TARGET").unwrap_or_default();
+    println!("cargo::rustc-env=ZVM_TARGET={target}");
+    if let Err(problem) = write_filters() {
+        println!("cargo::error={CALLS}: {problem}");
+    }
+}
+
+fn name_engine() {
     let lock = fs::read_to_string("Cargo.lock").unwrap_or_default();
     let version = lock
         .split("[[package]]")
@@ -29,6 +52,140 @@ fn main() {
     println!("cargo::rerun-if-changed=Cargo.lock");
     println!("cargo::rustc-env=ZVM_ENGINE_VERSION={version}");
     println!("cargo::rustc-env=ZVM_ENGINE_FINGERPRINT={hash:016x}");
-    let target = env::var("TARGET").unwrap_or_default();
-    println!("cargo::rustc-env=ZVM_TARGET={target}");
+}
+
+/// An entry of syscalls.toml.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Call {
+    name: String,
+    reason: String,
+    #[serde(default)]
+    when: Vec<Condition>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, untagged)]
+enum Condition {
+    Masked {
+        argument: u8,
+        mask: u64,
+        equals: u64,
+    },
+    OneOf {
+        argument: u8,
+        one_of: Vec<u64>,
+    },
+}
+
+/// Compiles every filter for every instruction set; writes those of the target.
+fn write_filters() -> Result<(), String> {
+    println!("cargo::rerun-if-changed={CALLS}");
+    let text = fs::read_to_string(CALLS).map_err(|error| error.to_string())?;
+    let calls: BTreeMap<String, Vec<Call>> =
+        toml::from_str(&text).map_err(|error| error.to_string())?;
+    let filters = filters_of(&calls)?;
+    let target = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+    let mut written = None;
+    for name in ARCHITECTURES {
+        let architecture = TargetArch::try_from(name).map_err(|e| e.to_string())?;
+        let programs = compile_from_json(filters.to_string().as_bytes(), architecture)
+            .map_err(|error| format!("{name}: {error}"))?;
+        if name == target {
+            written = Some(source_of(&programs, &calls));
+        }
+    }
+    let source = written.ok_or_else(|| format!("no filter for {target}"))?;
+    let folder = env::var("OUT_DIR").map_err(|error| error.to_string())?;
+    let path = Path::new(&folder).join("filters.rs");
+    fs::write(path, source).map_err(|error| error.to_string())
+}
+
+/// The filters as seccompiler's own JSON.
+fn filters_of(calls: &BTreeMap<String, Vec<Call>>) -> Result<Value, String> {
+    let mut filters = BTreeMap::new();
+    for (filter, calls) in calls {
+        let mut rules: Vec<Value> = Vec::new();
+        for call in calls {
+            if call.reason.trim().is_empty() {
+                return Err(format!("{} has no reason", call.name));
+            }
+            for args in alternatives(&call.when) {
+                rules.push(match args.as_slice() {
+                    [] => json!({"syscall": call.name}),
+                    args => json!({"syscall": call.name, "args": args}),
+                });
+            }
+        }
+        let filter = (
+            filter,
+            json!({
+                "mismatch_action": "kill_process",
+                "match_action": "allow",
+                "filter": rules,
+            }),
+        );
+        filters.insert(filter.0, filter.1);
+    }
+    Ok(json!(filters))
+}
+
+/// Sets of conditions, one of which must hold: `one_of` is an "or" inside of "and".
+fn alternatives(conditions: &[Condition]) -> Vec<Vec<Value>> {
+    let condition = |argument: u8, op: Value, value: u64| {
+        // Flags and numbers of signals are in the lower half of their register,
+        // which is all that the kernel looks at.
+        json!({"index": argument, "type": "dword", "op": op, "val": value})
+    };
+    let mut sets = vec![Vec::new()];
+    for entry in conditions {
+        let choices: Vec<Value> = match entry {
+            Condition::Masked {
+                argument,
+                mask,
+                equals,
+            } => vec![condition(*argument, json!({"masked_eq": mask}), *equals)],
+            Condition::OneOf { argument, one_of } => one_of
+                .iter()
+                .map(|value| condition(*argument, json!("eq"), *value))
+                .collect(),
+        };
+        sets = sets
+            .iter()
+            .flat_map(|set: &Vec<Value>| {
+                choices.iter().map(|choice| {
+                    let mut set = set.clone();
+                    set.push(choice.clone());
+                    set
+                })
+            })
+            .collect();
+    }
+    sets
+}
+
+/// Rust source: one constant program for each filter, and the names in it.
+fn source_of(programs: &BpfMap, calls: &BTreeMap<String, Vec<Call>>) -> String {
+    let mut source = String::new();
+    for (filter, calls) in calls {
+        let Some(program) = programs.get(filter) else {
+            continue;
+        };
+        let name = filter.to_uppercase();
+        let lines: Vec<String> = program
+            .iter()
+            .map(|op| {
+                let (code, jt, jf, k) = (op.code, op.jt, op.jf, op.k);
+                format!("sock_filter {{ code: {code}, jt: {jt}, jf: {jf}, k: {k} }}")
+            })
+            .collect();
+        let names: Vec<&str> = calls.iter().map(|call| call.name.as_str()).collect();
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            source,
+            "const {name}: &[sock_filter] = &[{}];\nconst {name}_CALLS: &[&str] = &{names:?};",
+            lines.join(", ")
+        );
+    }
+    source
 }

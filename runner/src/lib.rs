@@ -8,7 +8,9 @@
 //! 2. `compile`: looks at a stranger's module before any of it is native code.
 //! 3. `engine`, `guest`, `channel`: the child process. Whatever the guest passes
 //!    (pointers, lengths, names, tar images) is hostile and checked here.
-//! 4. `sys`: the only file with `unsafe`.
+//! 4. `lockdown`: what the processes of zones 2 and 3 give up before they look at
+//!    anything of a stranger's. It assumes that those zones have failed.
+//! 5. `sys`: the only file with `unsafe`.
 
 pub mod artefact;
 pub mod channel;
@@ -19,6 +21,7 @@ pub mod error;
 pub mod exit;
 pub mod guest;
 pub mod ledger;
+pub mod lockdown;
 pub mod manifest;
 pub mod outcome;
 pub mod receipt;

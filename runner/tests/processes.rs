@@ -151,6 +151,13 @@ fn the_vm_holds_its_own_descriptors_and_no_others() {
         fds.sort();
         fds
     };
+    if !rustix::process::geteuid().is_root() {
+        // Nobody of the same user looks into a VM either.
+        wait_for(|| std::fs::read_dir(&folder).is_err().then_some(()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        return;
+    }
     // Until it waits for its input, its descriptors are still being sorted.
     wait_for(|| (fds() == [fifo.to_str().unwrap()]).then_some(()));
     child.kill().unwrap();
@@ -158,21 +165,60 @@ fn the_vm_holds_its_own_descriptors_and_no_others() {
 }
 
 #[test]
-fn the_vm_cannot_gain_privileges_dump_core_or_outlive_storage() {
+fn the_vm_is_locked_down_when_its_guest_runs() {
     let (mut session, vm) = spinning();
     let read = |file: &str| std::fs::read_to_string(format!("/proc/{vm}/{file}"));
+    // A filter of system calls is the last of all layers.
     let status = wait_for(|| {
         let status = read("status").unwrap();
-        status.contains("NoNewPrivs:\t1").then_some(status)
+        status.contains("Seccomp:\t2").then_some(status)
     });
-    assert!(status.contains("NoNewPrivs:\t1"));
+    let field = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().skip(1).collect::<Vec<_>>()
+    };
+    assert_eq!(field("NoNewPrivs:"), ["1"]);
+    for capabilities in ["CapEff:", "CapPrm:", "CapInh:", "CapAmb:"] {
+        assert_eq!(field(capabilities), ["0000000000000000"], "{capabilities}");
+    }
+    if rustix::process::geteuid().is_root() {
+        let own = 0x7000_0000 + vm % (1 << 22);
+        assert_eq!(field("Uid:"), vec![own.to_string(); 4]);
+        assert_eq!(field("Gid:"), vec![own.to_string(); 4]);
+        assert_eq!(field("Groups:"), [""; 0]);
+    }
+    assert_eq!(field("Threads:"), ["1"]);
     let limits = read("limits").unwrap();
-    let core = limits
-        .lines()
-        .find(|line| line.starts_with("Max core"))
-        .unwrap();
-    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
-    assert_eq!(read("oom_score_adj").unwrap(), "1000\n");
+    let limit = |name: &str| {
+        let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
+        let rest = line.strip_prefix(name).unwrap();
+        rest.split_whitespace().take(2).collect::<Vec<_>>()
+    };
+    for nothing in [
+        "Max core file size",
+        "Max open files",
+        "Max processes",
+        "Max locked memory",
+        "Max msgqueue size",
+        "Max file size",
+    ] {
+        assert_eq!(limit(nothing), ["0", "0"], "{nothing}");
+    }
+    // The guest's memory, twice its /tmp, and 512 MiB for the runner.
+    let data = ((64 << 20) + (2 << 20) + (512 << 20)).to_string();
+    assert_eq!(limit("Max data size"), [&data, &data]);
+    assert_eq!(limit("Max cpu time"), ["21", "22"]);
+    session.kill().unwrap();
+    session.wait().unwrap();
+}
+
+#[test]
+fn the_vm_is_the_first_to_go_when_memory_is_short() {
+    let (mut session, vm) = spinning();
+    wait_for(|| {
+        let score = std::fs::read_to_string(format!("/proc/{vm}/oom_score_adj"));
+        (score.unwrap() == "1000\n").then_some(())
+    });
     session.kill().unwrap();
     session.wait().unwrap();
 }

@@ -1,15 +1,18 @@
-//! `zvm-compile MEMORY_BYTES SECONDS`: module on standard input, artefact on
-//! standard output, the JSON of a refusal on standard error.
+//! `zvm-compile MEMORY_BYTES SECONDS [OPTIONS]`: module on standard input, artefact
+//! on standard output, the JSON of a refusal on standard error. The options are
+//! those of the lock-down, as for `zvm compile`.
 //!
 //! Only `zvm compile` calls this, and it dies with it; it is a program of its own so
 //! that the compiler is in no process that runs guests. `zvm-compile --version` says
 //! which `zvm` it belongs to.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use rustix::process::Signal;
+use zvm::cli;
 use zvm::compile::compiler;
-use zvm::error::{Code, Error};
+use zvm::error::Error;
 use zvm::exit;
 use zvm::weights;
 
@@ -34,21 +37,8 @@ fn run() -> Result<(), Error> {
     // `zvm compile` that is killed cannot end us itself.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|errno| Error::failure("parent death signal", errno))?;
-    let mut args = std::env::args().skip(1);
-    let (Some(memory_bytes), Some(seconds), None) =
-        (args.next(), args.next(), args.next())
-    else {
-        return Err(usage());
-    };
-    let memory_bytes: u64 = memory_bytes.parse().map_err(|_| usage())?;
-    let seconds: f64 = seconds.parse().map_err(|_| usage())?;
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let bounds = cli::parse_bounds(words)?;
     weights::yield_to_storage();
-    compiler::compile(memory_bytes, seconds)
-}
-
-fn usage() -> Error {
-    Error::refused(
-        Code::Usage,
-        "usage: zvm-compile MEMORY_BYTES SECONDS < MODULE",
-    )
+    compiler::compile(&bounds)
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 
 use crate::error::{Code, Error};
+use crate::lockdown;
 
 /// The words of a command line that have not been taken yet.
 pub struct Words(VecDeque<OsString>);
@@ -80,6 +81,25 @@ impl Words {
             }
             _ => Err(usage(format!("{name} {text:?}: NAME=VALUE is needed"))),
         }
+    }
+
+    /// Takes `option` if it is one about the lock-down, which several commands have.
+    pub fn lockdown(
+        &mut self,
+        option: &str,
+        options: &mut lockdown::Options,
+    ) -> Result<bool, Error> {
+        match option {
+            "--vm-uid" => {
+                let text = self.text(option)?;
+                let wish = text.parse();
+                options.uid = wish
+                    .map_err(|allowed| usage(format!("{option} {text:?}: {allowed}")))?;
+            }
+            "--require-landlock" => options.require_landlock = true,
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// The operands.

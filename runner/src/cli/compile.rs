@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::compile::{self, Caps, Compiled, Settings};
 use crate::error::Error;
+use crate::lockdown;
 
 use super::args::{Words, unknown, usage};
 
@@ -28,6 +29,7 @@ fn run(words: Vec<OsString>) -> Result<Compiled, Error> {
         memory_bytes: compile::DEFAULT_MEMORY_BYTES,
         seconds: compile::DEFAULT_SECONDS,
         compiler: compile::compiler_beside_us()?,
+        lockdown: lockdown::Options::default(),
     };
     while let Some(option) = words.option() {
         match option.as_str() {
@@ -42,6 +44,7 @@ fn run(words: Vec<OsString>) -> Result<Compiled, Error> {
                 let path = std::path::absolute(words.value(&option)?);
                 settings.compiler = path.map_err(|e| usage(format!("{option}: {e}")))?;
             }
+            _ if words.lockdown(&option, &mut settings.lockdown)? => {}
             _ => return Err(unknown(&option)),
         }
     }
@@ -53,4 +56,32 @@ fn run(words: Vec<OsString>) -> Result<Compiled, Error> {
         compile::read_module(compile::open_module(program.as_ref())?)?
     };
     compile::compile(&module, &settings)
+}
+
+/// Parses the command line of `zvm-compile`.
+#[cfg(feature = "compiler")]
+pub fn parse_bounds(
+    mut words: Vec<OsString>,
+) -> Result<crate::compile::compiler::Bounds, Error> {
+    let wrong =
+        || usage("zvm-compile MEMORY_BYTES SECONDS [OPTIONS] < MODULE".to_owned());
+    if words.len() < 2 {
+        return Err(wrong());
+    }
+    let mut options = Words::new(words.split_off(2));
+    let mut numbers = Words::new(words);
+    let mut bounds = crate::compile::compiler::Bounds {
+        memory_bytes: numbers.size("MEMORY_BYTES")?,
+        seconds: numbers.seconds("SECONDS")?,
+        lockdown: lockdown::Options::default(),
+    };
+    while let Some(option) = options.option() {
+        if !options.lockdown(&option, &mut bounds.lockdown)? {
+            return Err(wrong());
+        }
+    }
+    match options.rest().is_empty() {
+        true => Ok(bounds),
+        false => Err(wrong()),
+    }
 }

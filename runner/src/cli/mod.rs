@@ -10,12 +10,16 @@ mod inspect;
 mod run;
 mod session;
 
+#[cfg(feature = "compiler")]
+pub use compile::parse_bounds;
+
 use std::ffi::OsString;
 use std::io::Write;
 
 use crate::engine;
 use crate::error::{Code, Error};
 use crate::exit;
+use crate::lockdown;
 
 const HELP: &str = include_str!("help.txt");
 
@@ -33,7 +37,8 @@ pub fn main(args: Vec<OsString>) -> u8 {
         Some("compile") => compile::main(rest),
         Some("inspect") => inspect::main(rest),
         Some("--help" | "-h" | "help") => print(HELP),
-        Some("--version" | "-V" | "version") => print(&version("zvm")),
+        Some("--version" | "-V") => print(&version("zvm")),
+        Some("version") => print(&(version("zvm") + &describe_lockdown())),
         _ => {
             let command = command.to_string_lossy();
             let message = match command.as_ref() {
@@ -55,6 +60,11 @@ fn asks_for_help(words: &[OsString]) -> bool {
         words.first().and_then(|word| word.to_str()),
         Some("--help" | "-h")
     )
+}
+
+/// What isolates on this host, for `zvm version`.
+fn describe_lockdown() -> String {
+    lockdown::describe(&lockdown::Options::default())
 }
 
 /// The line of `--version`; `zvm` and `zvm-compile` that belong together differ in

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use crate::compile::{self, Settings};
 use crate::error::Error;
 use crate::exit;
+use crate::lockdown::Plan;
 use crate::manifest::{ChannelEntry, Layer, Manifest, Program, VERSION};
 use crate::outcome::Outcome;
 use crate::report::Report;
@@ -49,7 +50,7 @@ pub fn main(words: Vec<OsString>) -> u8 {
 fn run(request: &Request) -> Result<Report, Error> {
     let layers = program::open_layers(&request.layers)?;
     let module = program::find(&request.program, &layers)?;
-    let compiled = compile::compile(&module, &settings(&module)?)?;
+    let compiled = compile::compile(&module, &settings(request, &module)?)?;
     drop(module);
     let artefact = File::open(&compiled.artefact)
         .map_err(|error| Error::failure("open the artefact", error))?;
@@ -87,16 +88,17 @@ fn run(request: &Request) -> Result<Report, Error> {
         seed: request.seed.clone().unwrap_or(compiled.sha256),
     };
     manifest.check_words()?;
-    session::run(Session {
+    let session = Session {
         manifest,
         program: artefact.into(),
         layers: layers.into_iter().map(|layer| layer.file.into()).collect(),
         channels: channels.fds,
         setting: Setting::Shell,
-    })
+    };
+    session::run(session, Plan::prepare(&request.lockdown)?)
 }
 
-fn settings(module: &[u8]) -> Result<Settings, Error> {
+fn settings(request: &Request, module: &[u8]) -> Result<Settings, Error> {
     let cache = user_cache()?;
     if module.len() > LONG_COMPILE_BYTES && stderr().is_terminal() {
         let megabytes = module.len() >> 20;
@@ -109,6 +111,7 @@ fn settings(module: &[u8]) -> Result<Settings, Error> {
         memory_bytes: compile::DEFAULT_MEMORY_BYTES,
         seconds: compile::DEFAULT_SECONDS,
         compiler: compile::compiler_beside_us()?,
+        lockdown: request.lockdown,
     })
 }
 

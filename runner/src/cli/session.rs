@@ -5,6 +5,7 @@ use std::io::{Read, stdin};
 use std::os::fd::{OwnedFd, RawFd};
 
 use crate::error::{Code, Error};
+use crate::lockdown::{Options, Plan};
 use crate::manifest::{self, Manifest};
 use crate::report::Report;
 use crate::session::{self, Session, Setting};
@@ -23,7 +24,7 @@ pub fn main(words: Vec<OsString>) -> u8 {
 }
 
 fn run(words: Vec<OsString>) -> Result<Report, Error> {
-    let numbers = parse_words(words)?;
+    let (numbers, options) = parse_words(words)?;
     let mut keep = vec![0, 1, 2];
     keep.extend(&numbers);
     sys::close_all_except(&keep)?;
@@ -33,14 +34,19 @@ fn run(words: Vec<OsString>) -> Result<Report, Error> {
         fds.push(fd.map_err(|error| usage(format!("descriptor {number}: {error}")))?);
     }
     let manifest = manifest::parse(&read_manifest()?, fds.len())?;
-    session::run(gather(manifest, fds)?)
+    session::run(gather(manifest, fds)?, Plan::prepare(&options)?)
 }
 
-/// Parses `--descriptors N,N,…`; a list may be empty.
-fn parse_words(words: Vec<OsString>) -> Result<Vec<RawFd>, Error> {
+/// Parses `--descriptors N,N,…`, whose list may be empty, and options of the
+/// lock-down.
+fn parse_words(words: Vec<OsString>) -> Result<(Vec<RawFd>, Options), Error> {
     let mut words = Words::new(words);
     let mut numbers: Vec<RawFd> = Vec::new();
+    let mut options = Options::default();
     while let Some(option) = words.option() {
+        if words.lockdown(&option, &mut options)? {
+            continue;
+        }
         if option != "--descriptors" {
             return Err(unknown(&option));
         }
@@ -59,7 +65,7 @@ fn parse_words(words: Vec<OsString>) -> Result<Vec<RawFd>, Error> {
     if !words.rest().is_empty() {
         return Err(usage("a session takes no operands".to_owned()));
     }
-    Ok(numbers)
+    Ok((numbers, options))
 }
 
 fn read_manifest() -> Result<Vec<u8>, Error> {
@@ -107,6 +113,7 @@ mod tests {
 
     fn parse(words: &[&str]) -> Result<Vec<RawFd>, Error> {
         parse_words(words.iter().map(OsString::from).collect())
+            .map(|(numbers, _)| numbers)
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! The child's standard input is the module, its standard output the artefact, its
 //! standard error a file that holds the JSON of a refusal or the text of a crash.
-//! It sets its own limits of memory and processor time before it reads; here we
-//! keep the time on the wall, and end it when nobody waits for the artefact any more.
+//! It locks itself down before it reads (`compiler`); here we keep the time on the
+//! wall, and end it when nobody waits for the artefact any more.
 
 use std::fs::File;
 use std::io::Write;
@@ -37,9 +37,9 @@ pub fn compile(module: &[u8], artefact: &File, settings: &Settings) -> Result<()
         Ok(copy.into())
     };
     let mut child = Command::new(&settings.compiler)
-        .arg(settings.memory_bytes.to_string())
-        .arg(settings.seconds.to_string())
+        .args(words(settings))
         .env_clear()
+        .envs(variables())
         .current_dir("/")
         .stdin(Stdio::from(source))
         .stdout(Stdio::from(copy(artefact)?))
@@ -54,6 +54,25 @@ pub fn compile(module: &[u8], artefact: &File, settings: &Settings) -> Result<()
     let count = text.read_at(&mut said, 0).unwrap_or(0);
     said.truncate(count);
     judge(status, &String::from_utf8_lossy(&said), settings)
+}
+
+/// The command line of `zvm-compile`.
+fn words(settings: &Settings) -> Vec<String> {
+    let mut words = vec![
+        settings.memory_bytes.to_string(),
+        settings.seconds.to_string(),
+    ];
+    words.extend(settings.lockdown.words());
+    words
+}
+
+/// Nothing of the environment, but what a test sets for the lock-down.
+fn variables() -> Option<(String, String)> {
+    #[cfg(feature = "planted-holes")]
+    if let Ok(layers) = std::env::var(crate::sys::holes::LAYERS) {
+        return Some((crate::sys::holes::LAYERS.to_owned(), layers));
+    }
+    None
 }
 
 /// A file without a name that holds `content`, at its start.
@@ -125,13 +144,23 @@ fn judge(
             "compiling took longer than {} s of processor time",
             settings.seconds
         )),
-        // How Rust's allocator reports the end of the address space it may use.
-        (_, Some(libc::SIGABRT)) if text.contains("memory allocation of") => {
+        // How Rust's allocator reports the end of the address space it may use; to
+        // abort by a signal is more than the filter of system calls allows.
+        (_, Some(libc::SIGABRT | libc::SIGSYS))
+            if text.contains("memory allocation of") =>
+        {
             limit(format!(
                 "compiling took more than {} bytes of memory",
                 settings.memory_bytes
             ))
         }
+        (_, Some(libc::SIGXFSZ)) => limit(format!(
+            "the compiled program is larger than {} bytes",
+            super::MAX_ARTEFACT_BYTES
+        )),
+        (_, Some(libc::SIGSYS)) => Err(Error::Failure(format!(
+            "the filter of system calls ended the compiler (SIGSYS): {text}"
+        ))),
         // The stack could not grow, by the limit of memory or by a module made to
         // nest deeply. The log has it, should it be a mistake of the compiler.
         (_, Some(libc::SIGSEGV)) => {

@@ -1,97 +1,112 @@
-//! The body of `zvm-compile`: limits, module in, checks, artefact out.
+//! The body of `zvm-compile`: locked down, module in, checks, artefact out.
 //!
-//! It never runs guest code. It links the compiled module against our host
-//! functions once, without instantiating it, because that is where the types of
-//! imports are checked.
+//! It never runs guest code, and never maps it executable: what is compiled is
+//! written out. Whether imports and `_start` have the right types is read from the
+//! module's headers (`policy`).
+//!
+//! The compiler is assumed to be breakable by the module. So the process gives up
+//! everything before it reads the first byte: its limits, its user where it may,
+//! privileges, files (Landlock), and all system calls that a compiler does not need.
 
-use std::fs::File;
-use std::io::{Write, stdin};
+use std::io::stdin;
+use std::os::fd::BorrowedFd;
 
-use rustix::process::{Resource, Rlimit, Signal};
-use wasmtime::{ExternType, Linker, Module};
+use rustix::io::{retry_on_intr, write};
+use rustix::process::Signal;
+use wasmtime::Engine;
 
 use crate::engine;
 use crate::error::{Code, Error};
-use crate::guest::{Guest, wasi};
+use crate::lockdown::{self, Filter, Limits, Options, Plan};
 
 use super::policy;
 
-/// Compiles standard input to standard output with at most `memory_bytes` of
-/// address space and `seconds` of processor time.
-pub fn compile(memory_bytes: u64, seconds: f64) -> Result<(), Error> {
-    restrict(memory_bytes, seconds)?;
+/// What the compiler may use, and how it is locked down.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Of address space.
+    pub memory_bytes: u64,
+    /// Of processor time.
+    pub seconds: f64,
+    pub lockdown: Options,
+}
+
+/// Compiles standard input to standard output.
+pub fn compile(bounds: &Bounds) -> Result<(), Error> {
+    let engine = lock_down(bounds)?;
     let module = super::read_module(stdin().lock())?;
+    #[cfg(feature = "planted-holes")]
+    try_hole(&module)?;
     policy::check(&module)?;
-    let artefact = translate(&module)?;
-    let output = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)
-        .map_err(|errno| Error::failure("dup", errno))?;
-    File::from(output)
-        .write_all(&artefact)
-        .map_err(|error| Error::failure("write the artefact", error))
+    let artefact = translate(&engine, &module)?;
+    write_all(rustix::stdio::stdout(), &artefact)
 }
 
 /// Gives up what this process will not need, before it reads the module.
-fn restrict(memory_bytes: u64, seconds: f64) -> Result<(), Error> {
-    let failed = |errno| Error::failure("limit the compiler", errno);
+fn lock_down(bounds: &Bounds) -> Result<Engine, Error> {
+    let engine = engine::engine(engine::DEFAULT_STACK_BYTES as usize)
+        .map_err(|error| Error::failure("engine", error))?;
+    let mut plan = Plan::prepare(&bounds.lockdown)?;
+    lockdown::warm_up();
+    plan.keep_only(&[])?;
+    #[cfg(feature = "planted-holes")]
+    prepare_holes();
+    plan.restrict(&Limits {
+        cpu_seconds: bounds.seconds.ceil() as u64,
+        file_bytes: Some(super::MAX_ARTEFACT_BYTES),
+        stack_bytes: None,
+        data_bytes: bounds.memory_bytes,
+        address_bytes: Some(bounds.memory_bytes),
+    })?;
+    // After the user has changed, at which the kernel forgets it.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .map_err(failed)?;
-    rustix::thread::set_no_new_privs(true).map_err(failed)?;
-    let seconds = seconds.ceil() as u64;
-    for (resource, value) in [
-        (Resource::As, memory_bytes),
-        (Resource::Cpu, seconds),
-        (Resource::Core, 0),
-    ] {
-        let hard = rustix::process::getrlimit(resource)
-            .maximum
-            .unwrap_or(u64::MAX);
-        let value = Some(value.min(hard));
-        // A soft limit below the hard one, so that SIGXCPU and not SIGKILL comes.
-        let maximum = if resource == Resource::Cpu {
-            Some(hard)
-        } else {
-            value
-        };
-        let limit = Rlimit {
-            current: value,
-            maximum,
-        };
-        rustix::process::setrlimit(resource, limit).map_err(failed)?;
+        .map_err(|errno| Error::failure("parent death signal", errno))?;
+    plan.seal(Filter::Compile)?;
+    Ok(engine)
+}
+
+/// Gets what the attempts of a test need while it can be had.
+#[cfg(feature = "planted-holes")]
+fn prepare_holes() {
+    let parent = rustix::process::getppid();
+    crate::sys::holes::prepare(0, parent.map_or(0, |pid| pid.as_raw_nonzero().get()));
+}
+
+/// Makes the attempt that a module of a test asks for, if it does.
+#[cfg(feature = "planted-holes")]
+fn try_hole(module: &[u8]) -> Result<(), Error> {
+    use crate::sys::holes;
+    for payload in wasmparser::Parser::new(0).parse_all(module).flatten() {
+        if let wasmparser::Payload::CustomSection(section) = payload
+            && section.name() == holes::SECTION
+            && let Some(number) = section.data().first()
+            && let Some(errno) = holes::attempt((*number).into())
+        {
+            let message = format!("planted hole: {errno}");
+            return Err(Error::refused(Code::InvalidModule, message));
+        }
     }
     Ok(())
 }
 
-/// Validates and compiles `module`, and checks the types of its imports.
-fn translate(module: &[u8]) -> Result<Vec<u8>, Error> {
-    let engine = engine::engine(engine::DEFAULT_STACK_BYTES as usize)
-        .map_err(|error| Error::failure("engine", error))?;
-    let compiled = Module::new(&engine, module).map_err(|error| {
+/// Validates and compiles `module`.
+fn translate(engine: &Engine, module: &[u8]) -> Result<Vec<u8>, Error> {
+    engine.precompile_module(module).map_err(|error| {
         if is_out_of_memory(&error) {
             return super::memory_limit();
         }
         Error::refused(Code::InvalidModule, format!("invalid module: {error:#}"))
-    })?;
-    let start = compiled.get_export("_start");
-    let is_command = matches!(
-        start,
-        Some(ExternType::Func(ty)) if ty.params().len() == 0 && ty.results().len() == 0
-    );
-    if !is_command {
-        let message = "its _start takes or returns values, so it is no command";
-        return Err(Error::refused(Code::NoStart, message));
+    })
+}
+
+/// Writes without making another descriptor, of which there are none left.
+fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Error> {
+    while !bytes.is_empty() {
+        let count = retry_on_intr(|| write(fd, bytes))
+            .map_err(|errno| Error::failure("write the artefact", errno))?;
+        bytes = bytes.get(count..).unwrap_or_default();
     }
-    let mut linker: Linker<Guest> = Linker::new(&engine);
-    wasi::add_to_linker(&mut linker, &compiled)
-        .map_err(|error| Error::failure("link", error))?;
-    linker.instantiate_pre(&compiled).map_err(|error| {
-        Error::refused(
-            Code::UnknownImport,
-            format!("imports do not fit: {error:#}"),
-        )
-    })?;
-    compiled
-        .serialize()
-        .map_err(|error| Error::failure("serialise", error))
+    Ok(())
 }
 
 /// True if `error` is a refused mapping or allocation, which is the limit's doing.

@@ -25,6 +25,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Code, Error};
+use crate::lockdown;
 use crate::manifest::hex;
 use crate::report;
 
@@ -33,6 +34,8 @@ pub use room::Caps;
 
 /// Largest module, in bytes.
 pub const MAX_MODULE_BYTES: u64 = 256 << 20;
+/// Largest artefact, in bytes: Ruby's is 61 MB.
+pub const MAX_ARTEFACT_BYTES: u64 = 1 << 30;
 /// The compiler's address space unless told otherwise: CPython takes 0.15 GB, Ruby
 /// (31 MB of WebAssembly) five times as much.
 pub const DEFAULT_MEMORY_BYTES: u64 = 2 << 30;
@@ -48,6 +51,8 @@ pub struct Settings {
     pub memory_bytes: u64,
     pub seconds: f64,
     pub compiler: PathBuf,
+    /// How the compiler is locked down.
+    pub lockdown: lockdown::Options,
 }
 
 /// An artefact in the cache, as `zvm compile` prints it.

@@ -6,9 +6,10 @@
 //! make the ledger, catch signals
 //! fork ─────────────────────────────────▶ die with the parent
 //! drop inputs                             close everything that is not its own
-//! watch the deadlines (`watch`)           limits, weights, no new privileges
-//!   kill at wall, CPU, our own end        layers → tree, channels, artefact
-//!                                         run the guest
+//! watch the deadlines (`watch`)           limits, user, privileges, Landlock
+//!   kill at wall, CPU, our own end        map layers, channels, artefact
+//!                                         seccomp
+//!                                         layers → tree, run the guest
 //! reap ◀───────────────────────────────── verdict into the ledger, gone
 //! hash the outputs (`outputs`)
 //! receipt, report
@@ -30,6 +31,7 @@ use std::time::Instant;
 use crate::channel::Direction;
 use crate::error::Error;
 use crate::ledger::Ledger;
+use crate::lockdown::Plan;
 use crate::manifest::{ChannelEntry, Manifest, hex};
 use crate::outcome::{Limit, Outcome};
 use crate::receipt;
@@ -71,7 +73,7 @@ impl Setting {
 ///
 /// [`Error::Refused`] when a channel, layer or artefact is bad; [`Error::Failure`]
 /// when zvm or the host fails. All that the guest does is in the report.
-pub fn run(session: Session) -> Result<Report, Error> {
+pub fn run(session: Session, plan: Plan) -> Result<Report, Error> {
     let started = Instant::now();
     set_title(&session.manifest);
     let limits = session.manifest.limits;
@@ -81,8 +83,10 @@ pub fn run(session: Session) -> Result<Report, Error> {
     )?;
     let signals = sys::catch_end_signals()?;
     let parent = rustix::process::getpid();
+    #[cfg(feature = "planted-holes")]
+    sys::holes::leak();
     let child = match sys::fork()? {
-        Fork::Child => vm::main(session, &ledger, parent),
+        Fork::Child => vm::main(session, &ledger, plan, parent),
         Fork::Parent(child) => child,
     };
     let Session {
@@ -141,6 +145,15 @@ fn conclude(
     ledger: &Ledger,
 ) -> Result<Outcome, Error> {
     let verdict = Verdict::load(ledger);
+    if ended.signal == Some(libc::SIGSYS) {
+        // Before all else: whoever got so far could have written any verdict, or
+        // have taken until a deadline.
+        return Err(Error::Failure(
+            "the filter of system calls ended the VM's process (SIGSYS): it made a \
+             call that no VM makes"
+                .to_owned(),
+        ));
+    }
     if ended.status == Some(0)
         && let Some(verdict) = verdict
     {
@@ -166,7 +179,7 @@ fn conclude(
     }
     match (ended.signal, verdict) {
         (Some(libc::SIGXCPU), _) => Ok(over(Limit::CpuSeconds, limits.cpu_seconds)),
-        // A panic leaves its message behind before it aborts.
+        // It was about to end, and had said how.
         (Some(_), Some(verdict)) => verdict.into_outcome(),
         (Some(signal), None) if is_crash(signal) => Err(Error::Failure(format!(
             "the VM's process crashed with signal {signal}"
@@ -196,7 +209,6 @@ fn is_crash(signal: i32) -> bool {
             | libc::SIGILL
             | libc::SIGABRT
             | libc::SIGFPE
-            | libc::SIGSYS
             | libc::SIGTRAP
     )
 }

@@ -85,7 +85,7 @@ fn signals_from_outside_and_crashes_are_told_apart() {
 }
 
 #[test]
-fn the_text_of_a_panic_survives_the_abort() {
+fn a_verdict_survives_a_signal_that_came_after_it() {
     let panicked = Some(Ok(Outcome::Failure("panicked: why".to_owned())));
     let outcome = conclusion(ended(None, Some(libc::SIGABRT)), None, panicked);
     assert_eq!(outcome, Err(Error::Failure("panicked: why".to_owned())));

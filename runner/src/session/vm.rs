@@ -1,24 +1,23 @@
 //! The child: from a fork to a running guest to nothing, step by step.
 //!
-//! Each step gives something up that the next ones do not need. The order matters
-//! and is fixed: descriptors, limits, privileges; then what users wrote is parsed;
-//! then, with nothing left to open or to map, the guest runs. What locks the
-//! process down further belongs between `load` and `guest::run`.
+//! Each step gives something up that the next ones do not need; `lockdown` has them
+//! in their order. Between its last two, all that was given is opened and mapped;
+//! after the last, what users wrote is parsed and the guest runs.
 
 use std::fs::File;
-use std::mem::forget;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal};
+use rustix::process::{Pid, Signal};
 
 use crate::artefact;
 use crate::channel::{Channel, Direction};
 use crate::engine;
 use crate::error::{Code, Error};
 use crate::guest::run::{Ended, run};
-use crate::guest::tree::{TarLayer, Tree};
+use crate::guest::tree::{TarLayer, Tree, TreeError};
 use crate::guest::wasi::{Wasi, WasiConfig, WasiLimits};
 use crate::ledger::Ledger;
+use crate::lockdown::{Filter, Limits, Plan, descriptors};
 use crate::manifest::Manifest;
 use crate::outcome::Outcome;
 use crate::sys;
@@ -29,32 +28,49 @@ use super::{Session, Setting};
 
 /// Native stack for host functions, on top of the guest's budget.
 const HOST_STACK_BYTES: u64 = 1 << 20;
+/// Memory of our own beside the guest's: an index of its images' files, tables,
+/// relocated code. Large images take tens of MiB of it.
+const HOST_DATA_BYTES: u64 = 512 << 20;
 
 /// Runs the VM and ends the process. `parent` is the session's other process.
-pub fn main(session: Session, ledger: &Ledger, parent: Pid) -> ! {
-    report_panics_to(ledger);
-    let result = live(session, ledger, parent);
+pub fn main(session: Session, ledger: &Ledger, plan: Plan, parent: Pid) -> ! {
+    end_panics_in(ledger);
+    let result = live(session, ledger, plan, parent);
     Verdict::of(result).store(ledger);
     sys::exit_now(0)
 }
 
-/// A panic is our mistake; its text has no other way out of this process.
-fn report_panics_to(ledger: &Ledger) {
+/// A panic is our mistake; its text has no other way out of this process. What
+/// follows a panic (a signal to ourselves) is nothing that a VM may do.
+fn end_panics_in(ledger: &Ledger) {
     let ledger = ledger.clone();
     std::panic::set_hook(Box::new(move |info| {
         Verdict::Failed(format!("the VM's process panicked: {info}")).store(&ledger);
+        sys::exit_now(0)
     }));
 }
 
-fn live(session: Session, ledger: &Ledger, parent: Pid) -> Result<Outcome, Error> {
+fn live(
+    session: Session,
+    ledger: &Ledger,
+    mut plan: Plan,
+    parent: Pid,
+) -> Result<Outcome, Error> {
     die_with(parent)?;
-    let session = close_all_but(session)?;
-    set_limits(&session)?;
+    sys::release_end_signals()?;
     if session.setting == Setting::Node {
         weights::yield_to_storage();
     }
-    rustix::thread::set_no_new_privs(true).map_err(failed("no_new_privs"))?;
+    descriptors::silence()?;
+    plan.keep_only(&descriptors_of(&session))?;
+    #[cfg(feature = "planted-holes")]
+    plant_holes(&session, parent);
+    plan.restrict(&limits_of(&session))?;
+    // A change of the user makes the kernel forget it.
+    die_with(parent)?;
 
+    // Everything is opened and mapped, nothing of it is looked at: that is for
+    // after the last step.
     let Session {
         manifest,
         program,
@@ -63,7 +79,7 @@ fn live(session: Session, ledger: &Ledger, parent: Pid) -> Result<Outcome, Error
         setting,
     } = session;
     let channels = open_channels(&manifest, channels, ledger, setting)?;
-    let tree = open_layers(&manifest, layers)?;
+    let layers = map_layers(&manifest, layers)?;
     let engine = engine::engine(manifest.limits.stack_bytes as usize)
         .map_err(|error| Error::failure("engine", error))?;
     let program = File::from(program);
@@ -71,9 +87,11 @@ fn live(session: Session, ledger: &Ledger, parent: Pid) -> Result<Outcome, Error
     let module = sys::load_artefact(&engine, program).map_err(|error| {
         Error::refused(Code::BadArtefact, format!("program: {error:#}"))
     })?;
+    plan.seal(Filter::Vm)?;
+
+    let tree = Tree::new(layers).map_err(bad_layer)?;
     let memory_bytes = manifest.limits.memory_bytes;
     let wasi = Wasi::new(wasi_config(manifest, tree, channels, ledger)?);
-
     let Ended { outcome, wasi } = run(&engine, &module, wasi, ledger, memory_bytes)?;
     for (index, mut channel) in wasi.into_channels().into_iter().enumerate() {
         if let Some(digest) = channel.delivered_blake3() {
@@ -95,64 +113,41 @@ fn die_with(parent: Pid) -> Result<(), Error> {
     if rustix::process::getppid() != Some(parent) {
         sys::exit_now(1);
     }
-    sys::release_end_signals()?;
     Ok(())
 }
 
-/// Closes all descriptors but the session's; standard ones become /dev/null, so
-/// that no stray message of ours can land in a channel.
-fn close_all_but(session: Session) -> Result<Session, Error> {
-    let null = File::open("/dev/null").map_err(|error| Error::failure("null", error))?;
-    rustix::stdio::dup2_stdin(&null).map_err(failed("dup2"))?;
-    rustix::stdio::dup2_stdout(&null).map_err(failed("dup2"))?;
-    rustix::stdio::dup2_stderr(&null).map_err(failed("dup2"))?;
-    // Closed below, with all others.
-    forget(null);
-    let mut keep: Vec<RawFd> = vec![0, 1, 2, session.program.as_raw_fd()];
+/// Gets what the attempts of a test need while it can be had.
+#[cfg(feature = "planted-holes")]
+fn plant_holes(session: &Session, parent: Pid) {
+    let input = session.channels.first().map_or(-1, AsRawFd::as_raw_fd);
+    sys::holes::prepare(input, parent.as_raw_nonzero().get());
+}
+
+/// What the manifest gives to this VM, and nothing else.
+fn descriptors_of(session: &Session) -> Vec<RawFd> {
+    let mut keep = vec![session.program.as_raw_fd()];
     keep.extend(session.layers.iter().map(AsRawFd::as_raw_fd));
     keep.extend(session.channels.iter().map(AsRawFd::as_raw_fd));
-    sys::close_all_except(&keep)?;
-    Ok(session)
+    keep
 }
 
-fn set_limits(session: &Session) -> Result<(), Error> {
+fn limits_of(session: &Session) -> Limits {
     let limits = &session.manifest.limits;
-    // Behind the parent's own count, should the parent be slow.
-    let cpu = limits.cpu_seconds.ceil() as u64 + 1;
-    set_limit(Resource::Cpu, cpu, cpu + 1)?;
-    set_limit(Resource::Core, 0, 0)?;
-    if session.setting == Setting::Node {
-        let entries = session.manifest.channels.iter();
-        let outputs = entries.filter(|entry| entry.direction == Direction::Write);
-        let largest = outputs.map(|entry| entry.limit_bytes).max().unwrap_or(0);
-        set_limit(Resource::Fsize, largest, largest)?;
+    let entries = session.manifest.channels.iter();
+    let outputs = entries.filter(|entry| entry.direction == Direction::Write);
+    let largest = outputs.map(|entry| entry.limit_bytes).max().unwrap_or(0);
+    Limits {
+        // Behind the parent's own count, should the parent be slow.
+        cpu_seconds: limits.cpu_seconds.ceil() as u64 + 1,
+        file_bytes: (session.setting == Setting::Node).then_some(largest),
+        stack_bytes: Some(limits.stack_bytes + HOST_STACK_BYTES),
+        data_bytes: limits
+            .memory_bytes
+            // Buffers double when they grow.
+            .saturating_add(limits.tmp_bytes.saturating_mul(2))
+            .saturating_add(HOST_DATA_BYTES),
+        address_bytes: None,
     }
-    // The main thread's stack grows on demand up to this limit, whatever it was
-    // when the process started.
-    let stack = limits.stack_bytes + HOST_STACK_BYTES;
-    let hard = rustix::process::getrlimit(Resource::Stack).maximum;
-    if hard.is_some_and(|hard| hard < stack) {
-        return Err(Error::Failure(format!(
-            "the hard limit of the stack ({hard:?} bytes) is below {stack}"
-        )));
-    }
-    let limit = Rlimit {
-        current: Some(stack),
-        maximum: hard,
-    };
-    rustix::process::setrlimit(Resource::Stack, limit).map_err(failed("setrlimit"))
-}
-
-fn set_limit(resource: Resource, current: u64, maximum: u64) -> Result<(), Error> {
-    let hard = rustix::process::getrlimit(resource)
-        .maximum
-        .unwrap_or(u64::MAX);
-    let maximum = maximum.min(hard);
-    let limit = Rlimit {
-        current: Some(current.min(maximum)),
-        maximum: Some(maximum),
-    };
-    rustix::process::setrlimit(resource, limit).map_err(failed("setrlimit"))
 }
 
 fn open_channels(
@@ -190,15 +185,14 @@ fn check_staged(channel: Channel, setting: Setting) -> Result<Channel, String> {
     }
 }
 
-fn open_layers(manifest: &Manifest, fds: Vec<OwnedFd>) -> Result<Tree, Error> {
-    let refused = |error: crate::guest::tree::TreeError| {
-        Error::refused(Code::BadLayer, error.to_string())
-    };
+fn map_layers(manifest: &Manifest, fds: Vec<OwnedFd>) -> Result<Vec<TarLayer>, Error> {
     let entries = manifest.layers.iter().zip(fds);
-    let layers: Result<Vec<TarLayer>, _> = entries
-        .map(|(entry, fd)| TarLayer::open(fd, &entry.name))
-        .collect();
-    Tree::new(layers.map_err(refused)?).map_err(refused)
+    let layers = entries.map(|(entry, fd)| TarLayer::open(fd, &entry.name));
+    layers.collect::<Result<_, _>>().map_err(bad_layer)
+}
+
+fn bad_layer(error: TreeError) -> Error {
+    Error::refused(Code::BadLayer, error.to_string())
 }
 
 fn wasi_config(

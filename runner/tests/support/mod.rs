@@ -79,8 +79,14 @@ pub fn finish(child: Child) -> Ended {
 
 /// Runs `zvm` with `args` and `input`.
 pub fn zvm(args: &[&str], input: &[u8]) -> Ended {
+    zvm_with(args, input, &[])
+}
+
+/// Runs `zvm` with `args`, `input` and variables of the environment.
+pub fn zvm_with(args: &[&str], input: &[u8], variables: &[(&str, &str)]) -> Ended {
     let mut child = Command::new(ZVM)
         .args(args)
+        .envs(variables.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -119,6 +125,9 @@ pub struct Session {
     pub folder: PathBuf,
     /// Redirections of a shell, one per descriptor.
     redirections: Vec<String>,
+    /// More words for `zvm session`, and variables of its own environment.
+    options: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Session {
@@ -151,7 +160,21 @@ impl Session {
             manifest,
             folder: folder(name),
             redirections,
+            options: Vec::new(),
+            environment: Vec::new(),
         }
+    }
+
+    /// Adds an option of `zvm session`.
+    pub fn option(mut self, name: &str, value: &str) -> Self {
+        self.options.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// Sets a variable of the runner's environment, not of the guest's.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     pub fn args(mut self, args: &[&str]) -> Self {
@@ -259,6 +282,8 @@ impl Session {
         let line = format!("exec \"$0\" session \"$@\" {}", redirections.join(" "));
         let mut child = Command::new("sh")
             .args(["-c", &line, ZVM, "--descriptors", &numbers.join(",")])
+            .args(&self.options)
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

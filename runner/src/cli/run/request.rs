@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use crate::channel::Direction;
 use crate::cli::args::{Words, unknown, usage};
 use crate::error::{Code, Error};
+use crate::lockdown;
 use crate::manifest::{Limits, parse_digest};
 
 /// The standard channels, in the order of their descriptors.
@@ -31,6 +32,7 @@ pub struct Request {
     pub seed: Option<String>,
     pub json: bool,
     pub report: Option<PathBuf>,
+    pub lockdown: lockdown::Options,
 }
 
 /// A file of the shell that stands behind a channel.
@@ -58,6 +60,7 @@ impl Request {
             seed: None,
             json: false,
             report: None,
+            lockdown: lockdown::Options::default(),
         };
         let mut output_bytes = OUTPUT_BYTES;
         while let Some(option) = words.option() {
@@ -100,6 +103,7 @@ impl Request {
                 }
                 self.seed = Some(seed);
             }
+            _ if words.lockdown(option, &mut self.lockdown)? => {}
             _ => return Err(unknown(option)),
         }
         Ok(())

@@ -21,6 +21,8 @@ fn import(from: &str, name: &str, kind: &[u8]) -> Vec<u8> {
 }
 
 const TYPE: (u8, &[u8]) = (1, &[1, 0x60, 0, 0]);
+/// Of a function of nothing, and of one that takes a number.
+const TYPES: (u8, &[u8]) = (1, &[2, 0x60, 0, 0, 0x60, 1, 0x7f, 0]);
 const FUNCTION: (u8, &[u8]) = (3, &[1, 0]);
 const MEMORY: (u8, &[u8]) = (5, &[1, 0, 1]);
 const EXPORTS: (u8, &[u8]) = (7, b"\x02\x06_start\0\0\x06memory\x02\0");
@@ -35,15 +37,40 @@ fn refusal(module: &[u8]) -> (Code, String) {
 
 #[test]
 fn a_command_with_known_imports_is_accepted() {
-    let import = import(WASI, "proc_exit", &[0, 0]);
     assert_eq!(
         check(&module(&[TYPE, FUNCTION, MEMORY, EXPORTS, CODE])),
         Ok(())
     );
+    let import = import(WASI, "proc_exit", &[0, 1]);
+    let exports: (u8, &[u8]) = (7, b"\x02\x06_start\0\x01\x06memory\x02\0");
+    let sections = [TYPES, (2, &import), FUNCTION, MEMORY, exports, CODE];
+    assert_eq!(check(&module(&sections)), Ok(()));
+}
+
+#[test]
+fn functions_are_imported_with_their_own_types() {
+    let body = import(WASI, "proc_exit", &[0, 0]);
+    let (code, message) = refusal(&module(&[TYPES, (2, &body)]));
+    assert_eq!(code, Code::UnknownImport);
     assert_eq!(
-        check(&module(&[TYPE, (2, &import), MEMORY, EXPORTS])),
-        Ok(())
+        message,
+        "imports wasi_snapshot_preview1.\"proc_exit\" as () -> (); it is (i32) -> ()"
     );
+    let body = import(WASI, "fd_seek", &[0, 1]);
+    let (_, message) = refusal(&module(&[TYPES, (2, &body)]));
+    assert!(
+        message.ends_with("as (i32) -> (); it is (i32, i64, i32, i32) -> (i32)"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_start_that_takes_values_is_no_command() {
+    let function: (u8, &[u8]) = (3, &[1, 1]);
+    let sections = [TYPES, function, MEMORY, EXPORTS, CODE];
+    let (code, message) = refusal(&module(&sections));
+    assert_eq!(code, Code::NoStart);
+    assert!(message.starts_with("its _start takes"), "{message}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! The one list below is both what modules may import and what is linked, so
 //! that the two cannot differ.
 
+use wasmparser::ValType;
 use wasmtime::{Caller, Error, Extern, Linker, Module, Result};
 
 use super::open::{self, Opening};
@@ -10,6 +11,11 @@ use super::{Call, Fault, Memory, SYMLINK_FOLLOW};
 use super::{clock, dirs, files, paths, poll, process, random, sockets, stat};
 use crate::guest::Guest;
 use crate::outcome::Outcome;
+
+#[cfg(not(feature = "planted-holes"))]
+use super::process::proc_raise;
+#[cfg(feature = "planted-holes")]
+use super::process::raise_hole as proc_raise;
 
 const MODULE: &str = "wasi_snapshot_preview1";
 
@@ -49,12 +55,39 @@ fn ended() -> Error {
     Error::msg("the run has ended")
 }
 
+/// A number of Rust's as WebAssembly has it.
+trait Parameter {
+    const TYPE: ValType;
+}
+
+impl Parameter for u32 {
+    const TYPE: ValType = ValType::I32;
+}
+
+impl Parameter for u64 {
+    const TYPE: ValType = ValType::I64;
+}
+
+impl Parameter for i64 {
+    const TYPE: ValType = ValType::I64;
+}
+
 /// Declares the functions: their names, the types that modules import them with,
 /// and how their parameters go to the implementation.
 macro_rules! functions {
     ($($name:ident($($argument:ident: $type:ty),*) = |$call:ident| $body:expr;)*) => {
         /// The functions of `wasi_snapshot_preview1` that a module may import.
         pub const FUNCTIONS: &[&str] = &[$(stringify!($name),)* "proc_exit"];
+
+        /// Types of the parameters of one of [`FUNCTIONS`]. All return one number,
+        /// but `proc_exit`, which does not return.
+        pub fn parameters(name: &str) -> Option<Vec<ValType>> {
+            match name {
+                $(stringify!($name) => Some(vec![$(<$type as Parameter>::TYPE),*]),)*
+                "proc_exit" => Some(vec![ValType::I32]),
+                _ => None,
+            }
+        }
 
         /// Offers those of [`FUNCTIONS`] that `module` imports. Each costs a
         /// microsecond at the start of a VM, and most programs want few.
@@ -163,7 +196,7 @@ functions! {
         |call| paths::path_unlink_file(call, fd, path, len);
     poll_oneoff(subscriptions: u32, events: u32, count: u32, out: u32) =
         |call| poll::poll_oneoff(call, subscriptions, events, count, out);
-    proc_raise(signal: u32) = |call| process::proc_raise(call, signal);
+    proc_raise(signal: u32) = |call| proc_raise(call, signal);
     random_get(buf: u32, len: u32) = |call| random::random_get(call, buf, len);
     sched_yield() = |call| process::sched_yield(call);
     sock_accept(fd: u32, flags: u32, out: u32) =

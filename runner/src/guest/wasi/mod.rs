@@ -41,7 +41,7 @@ mod stat;
 mod table;
 
 pub use abi::Errno;
-pub use linking::{FUNCTIONS, add_to_linker};
+pub use linking::{FUNCTIONS, add_to_linker, parameters};
 
 use crate::channel::{Channel, Fault};
 use crate::guest::tree::Tree;
