@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use support::{Ended, Session, ZVM, finish, zvm_with};
-use zvm::sys::holes::{Attempt, FIRST, LAYERS, PROGRAM, SECTION};
+use zvm::sys::holes::{Attempt, FIRST, LAYERS, OLD_KERNEL, PROGRAM, SECTION};
 
 use Attempt::{
     BecomeRoot, ChangeMode, Connect, Execute, ExecuteFile, Fork, Lock, MakeExecutable,
@@ -212,6 +212,25 @@ fn landlock_alone_denies_files_ports_and_processes_outside() {
 }
 
 #[test]
+fn a_kernel_without_landlock_is_used_unless_the_operator_forbids_it() {
+    let old = session(Open, "privileges,landlock").environment(OLD_KERNEL, "1");
+    assert_eq!(fate_of(&finish(old.start())), Fate::Succeeded);
+    let all = "descriptors,rlimits,identity,privileges,landlock,seccomp";
+    let old = session(Open, all).environment(OLD_KERNEL, "1");
+    assert_eq!(fate_of(&finish(old.start())), Fate::Killed);
+    let ended = finish(old.flag("--require-landlock").start());
+    assert_eq!(ended.status, Some(70), "{ended:?}");
+    assert!(
+        ended.stderr.contains("this kernel has no Landlock"),
+        "{ended:?}"
+    );
+    if zvm::sys::landlock_version().is_some() {
+        let new = Session::new("hello").flag("--require-landlock");
+        assert_eq!(finish(new.start()).status, Some(0));
+    }
+}
+
+#[test]
 fn another_user_alone_cannot_use_a_descriptor_for_more_than_reading() {
     if !is_root() {
         eprintln!("skipped: only root may change its user");
@@ -384,7 +403,7 @@ fn ids_that_cannot_be_had_run_nothing() {
 fn a_build_with_holes_can_be_told_from_one_without() {
     // functests/test_runner_binaries.py looks for the same words in what is shipped.
     let binary = std::fs::read(ZVM).unwrap();
-    for mark in [LAYERS, PROGRAM] {
+    for mark in [LAYERS, PROGRAM, OLD_KERNEL] {
         let found = binary
             .windows(mark.len())
             .any(|window| window == mark.as_bytes());

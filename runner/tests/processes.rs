@@ -204,8 +204,9 @@ fn the_vm_is_locked_down_when_its_guest_runs() {
     ] {
         assert_eq!(limit(nothing), ["0", "0"], "{nothing}");
     }
-    // The guest's memory, twice its /tmp, and 512 MiB for the runner.
-    let data = ((64 << 20) + (2 << 20) + (512 << 20)).to_string();
+    // The guest's memory, twice its /tmp, its program, and 512 MiB for the runner.
+    let program = support::compile("spin").0.metadata().unwrap().len();
+    let data = ((64 << 20) + (2 << 20) + (512 << 20) + program).to_string();
     assert_eq!(limit("Max data size"), [&data, &data]);
     assert_eq!(limit("Max cpu time"), ["21", "22"]);
     session.kill().unwrap();

@@ -79,6 +79,8 @@ impl Plan {
     ///
     /// When something that the operator asked for cannot be had here.
     pub fn prepare(options: &Options) -> Result<Self, Error> {
+        #[cfg(feature = "planted-holes")]
+        sys::holes::age_kernel();
         let landlock = DenyAll::prepare()?;
         if options.require_landlock && !landlock.is_available() {
             return Err(Error::Failure(

@@ -84,7 +84,7 @@ pub fn run(session: Session, plan: Plan) -> Result<Report, Error> {
     let signals = sys::catch_end_signals()?;
     let parent = rustix::process::getpid();
     #[cfg(feature = "planted-holes")]
-    sys::holes::leak();
+    sys::holes::before_fork();
     let child = match sys::fork()? {
         Fork::Child => vm::main(session, &ledger, plan, parent),
         Fork::Parent(child) => child,

@@ -65,7 +65,7 @@ fn live(
     plan.keep_only(&descriptors_of(&session))?;
     #[cfg(feature = "planted-holes")]
     plant_holes(&session, parent);
-    plan.restrict(&limits_of(&session))?;
+    plan.restrict(&limits_of(&session)?)?;
     // A change of the user makes the kernel forget it.
     die_with(parent)?;
 
@@ -131,12 +131,14 @@ fn descriptors_of(session: &Session) -> Vec<RawFd> {
     keep
 }
 
-fn limits_of(session: &Session) -> Limits {
+fn limits_of(session: &Session) -> Result<Limits, Error> {
     let limits = &session.manifest.limits;
+    // While it is loaded, an artefact is mapped as if it were to be written.
+    let artefact = rustix::fs::fstat(&session.program).map_err(failed("fstat"))?;
     let entries = session.manifest.channels.iter();
     let outputs = entries.filter(|entry| entry.direction == Direction::Write);
     let largest = outputs.map(|entry| entry.limit_bytes).max().unwrap_or(0);
-    Limits {
+    Ok(Limits {
         // Behind the parent's own count, should the parent be slow.
         cpu_seconds: limits.cpu_seconds.ceil() as u64 + 1,
         file_bytes: (session.setting == Setting::Node).then_some(largest),
@@ -145,9 +147,10 @@ fn limits_of(session: &Session) -> Limits {
             .memory_bytes
             // Buffers double when they grow.
             .saturating_add(limits.tmp_bytes.saturating_mul(2))
+            .saturating_add(artefact.st_size.unsigned_abs())
             .saturating_add(HOST_DATA_BYTES),
         address_bytes: None,
-    }
+    })
 }
 
 fn open_channels(

@@ -11,6 +11,7 @@
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use libc::{c_long, syscall};
 
@@ -24,6 +25,8 @@ compile_error!("planted-holes is for tests: builds without debug assertions have
 pub const LAYERS: &str = "ZVM_LAYERS";
 /// Variable that names a program for [`Attempt::ExecuteFile`], and its arguments.
 pub const PROGRAM: &str = "ZVM_HOLE_PROGRAM";
+/// Variable that, set to anything, makes the kernel one without Landlock.
+pub const OLD_KERNEL: &str = "ZVM_HOLE_OLD_KERNEL";
 /// The first signal that is an attempt.
 pub const FIRST: u32 = 0x5a00;
 /// Custom section of a module that holds the number of an attempt, one byte.
@@ -114,12 +117,17 @@ struct Held {
 
 static HELD: OnceLock<Held> = OnceLock::new();
 
-/// Leaves a descriptor open in this process that its children need not have.
-pub fn leak() {
+/// When the parent was about to fork, in nanoseconds.
+static FORKED: AtomicU64 = AtomicU64::new(0);
+
+/// Leaves a descriptor open in this process that its children need not have, and
+/// starts the clock of [`stamp`].
+pub fn before_fork() {
     if let Ok(file) = std::fs::File::open("/etc/passwd") {
         // SAFETY: numbers only; nothing of this build uses the target.
         unsafe { libc::dup2(file.as_raw_fd(), LEAKED) };
     }
+    FORKED.store(nanoseconds(), Ordering::Relaxed);
 }
 
 /// Gets what attempts need. `input` is a descriptor that was opened for reading.
@@ -154,12 +162,37 @@ pub fn attempt(number: u32) -> Option<i32> {
     Some(result.err().unwrap_or(0))
 }
 
-/// Notes the monotonic clock, in nanoseconds, where a guest's stderr goes: when the
-/// first of its instructions ran.
+/// Notes where a guest's stderr goes how many nanoseconds passed since the parent
+/// was about to fork: when the first of the guest's instructions runs.
 pub fn stamp(ledger: &Ledger) {
+    let passed = nanoseconds().saturating_sub(FORKED.load(Ordering::Relaxed));
+    ledger.append_stderr(passed.to_string().as_bytes());
+}
+
+fn nanoseconds() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let nanoseconds = now.tv_sec * 1_000_000_000 + now.tv_nsec;
-    ledger.append_stderr(nanoseconds.to_string().as_bytes());
+    (now.tv_sec * 1_000_000_000 + now.tv_nsec).unsigned_abs()
+}
+
+/// Makes this kernel one without Landlock, if a test says so.
+pub fn age_kernel() {
+    if std::env::var_os(OLD_KERNEL).is_none() {
+        return;
+    }
+    const LOAD_NUMBER: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    const fn op(code: u16, jf: u8, k: u32) -> libc::sock_filter {
+        libc::sock_filter { code, jt: 0, jf, k }
+    }
+    static FILTER: [libc::sock_filter; 4] = [
+        op(LOAD_NUMBER, 0, 0),
+        op(IF_EQUAL, 1, libc::SYS_landlock_create_ruleset as u32),
+        op(RETURN, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
+        op(RETURN, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let _ = rustix::thread::set_no_new_privs(true);
+    let _ = super::filter_system_calls(&FILTER);
 }
 
 fn path(path: &std::ffi::CStr) -> c_long {

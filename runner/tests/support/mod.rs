@@ -171,6 +171,12 @@ impl Session {
         self
     }
 
+    /// Adds an option of `zvm session` that has no value.
+    pub fn flag(mut self, name: &str) -> Self {
+        self.options.push(name.to_owned());
+        self
+    }
+
     /// Sets a variable of the runner's environment, not of the guest's.
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
