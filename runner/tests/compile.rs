@@ -181,7 +181,7 @@ fn an_import_of_a_wrong_type_is_refused() {
 }
 
 #[test]
-fn compiling_is_bounded_in_time_and_memory() {
+fn compiling_is_bounded_in_time_memory_and_output() {
     let cache = folder("cache").join("new");
     let cache = cache.to_str().unwrap();
     let hello = guest("hello");
@@ -192,6 +192,11 @@ fn compiling_is_bounded_in_time_and_memory() {
     let args = ["compile", "--cache", cache, "--memory-bytes", "1M", hello];
     let ended = zvm(&args, b"");
     assert_eq!(ended.error().0, "compile_limit", "{ended:?}");
+    let args = ["compile", "--cache", cache, "--output-bytes", "4K", hello];
+    let ended = zvm(&args, b"");
+    let (code, message) = ended.error();
+    assert_eq!(code, "compile_limit", "{ended:?}");
+    assert_eq!(message, "the compiled program is larger than 4096 bytes");
     // And afterwards the cache is as if nothing had been tried.
     let ended = zvm(&["compile", "--cache", cache, hello], b"");
     assert_eq!(ended.json()["cached"], false);
@@ -201,7 +206,7 @@ fn compiling_is_bounded_in_time_and_memory() {
 fn the_compiler_yields_to_storage() {
     // It waits for its module; by then its weights are set.
     let mut child = Command::new(env!("CARGO_BIN_EXE_zvm-compile"))
-        .args(["1000000000", "30"])
+        .args(["1000000000", "30", "1000000"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

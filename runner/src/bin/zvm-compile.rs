@@ -1,6 +1,6 @@
-//! `zvm-compile MEMORY_BYTES SECONDS [OPTIONS]`: module on standard input, artefact
-//! on standard output, the JSON of a refusal on standard error. The options are
-//! those of the lock-down, as for `zvm compile`.
+//! `zvm-compile MEMORY_BYTES SECONDS OUTPUT_BYTES [OPTIONS]`: module on standard
+//! input, artefact on standard output, the JSON of a refusal on standard error. The
+//! options are those of the lock-down, as for `zvm compile`.
 //!
 //! Only `zvm compile` calls this, and it dies with it; it is a program of its own so
 //! that the compiler is in no process that runs guests. `zvm-compile --version` says

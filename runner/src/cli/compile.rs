@@ -28,6 +28,7 @@ fn run(words: Vec<OsString>) -> Result<Compiled, Error> {
         caps: Caps::default(),
         memory_bytes: compile::DEFAULT_MEMORY_BYTES,
         seconds: compile::DEFAULT_SECONDS,
+        output_bytes: compile::DEFAULT_OUTPUT_BYTES,
         compiler: compile::compiler_beside_us()?,
         lockdown: lockdown::Options::default(),
     };
@@ -38,6 +39,7 @@ fn run(words: Vec<OsString>) -> Result<Compiled, Error> {
             "--cache-bytes" => settings.caps.cache_bytes = words.size(&option)?,
             "--reserve-bytes" => settings.caps.reserve_bytes = words.size(&option)?,
             "--memory-bytes" => settings.memory_bytes = words.size(&option)?,
+            "--output-bytes" => settings.output_bytes = words.size(&option)?,
             "--seconds" => settings.seconds = words.seconds(&option)?,
             "--compiler" => {
                 // It runs in another folder; a relative path is from this one.
@@ -63,16 +65,17 @@ fn run(words: Vec<OsString>) -> Result<Compiled, Error> {
 pub fn parse_bounds(
     mut words: Vec<OsString>,
 ) -> Result<crate::compile::compiler::Bounds, Error> {
-    let wrong =
-        || usage("zvm-compile MEMORY_BYTES SECONDS [OPTIONS] < MODULE".to_owned());
-    if words.len() < 2 {
+    const FORM: &str = "zvm-compile MEMORY_BYTES SECONDS OUTPUT_BYTES [OPTIONS] < MODULE";
+    let wrong = || usage(FORM.to_owned());
+    if words.len() < 3 {
         return Err(wrong());
     }
-    let mut options = Words::new(words.split_off(2));
+    let mut options = Words::new(words.split_off(3));
     let mut numbers = Words::new(words);
     let mut bounds = crate::compile::compiler::Bounds {
         memory_bytes: numbers.size("MEMORY_BYTES")?,
         seconds: numbers.seconds("SECONDS")?,
+        output_bytes: numbers.size("OUTPUT_BYTES")?,
         lockdown: lockdown::Options::default(),
     };
     while let Some(option) = options.option() {

@@ -110,6 +110,7 @@ fn settings(request: &Request, module: &[u8]) -> Result<Settings, Error> {
         caps: compile::Caps::default(),
         memory_bytes: compile::DEFAULT_MEMORY_BYTES,
         seconds: compile::DEFAULT_SECONDS,
+        output_bytes: compile::DEFAULT_OUTPUT_BYTES,
         compiler: compile::compiler_beside_us()?,
         lockdown: request.lockdown,
     })

@@ -61,6 +61,7 @@ fn words(settings: &Settings) -> Vec<String> {
     let mut words = vec![
         settings.memory_bytes.to_string(),
         settings.seconds.to_string(),
+        settings.output_bytes.to_string(),
     ];
     words.extend(settings.lockdown.words());
     words
@@ -156,7 +157,7 @@ fn judge(
         }
         (_, Some(libc::SIGXFSZ)) => limit(format!(
             "the compiled program is larger than {} bytes",
-            super::MAX_ARTEFACT_BYTES
+            settings.output_bytes
         )),
         (_, Some(libc::SIGSYS)) => Err(Error::Failure(format!(
             "the filter of system calls ended the compiler (SIGSYS): {text}"

@@ -28,6 +28,8 @@ pub struct Bounds {
     pub memory_bytes: u64,
     /// Of processor time.
     pub seconds: f64,
+    /// Of artefact.
+    pub output_bytes: u64,
     pub lockdown: Options,
 }
 
@@ -53,7 +55,7 @@ fn lock_down(bounds: &Bounds) -> Result<Engine, Error> {
     prepare_holes();
     plan.restrict(&Limits {
         cpu_seconds: bounds.seconds.ceil() as u64,
-        file_bytes: Some(super::MAX_ARTEFACT_BYTES),
+        file_bytes: Some(bounds.output_bytes),
         stack_bytes: None,
         data_bytes: bounds.memory_bytes,
         address_bytes: Some(bounds.memory_bytes),

@@ -34,8 +34,8 @@ pub use room::Caps;
 
 /// Largest module, in bytes.
 pub const MAX_MODULE_BYTES: u64 = 256 << 20;
-/// Largest artefact, in bytes: Ruby's is 61 MB.
-pub const MAX_ARTEFACT_BYTES: u64 = 1 << 30;
+/// The largest artefact unless told otherwise, in bytes. Ruby's has 61 MB.
+pub const DEFAULT_OUTPUT_BYTES: u64 = 1 << 30;
 /// The compiler's address space unless told otherwise: CPython takes 0.15 GB, Ruby
 /// (31 MB of WebAssembly) five times as much.
 pub const DEFAULT_MEMORY_BYTES: u64 = 2 << 30;
@@ -50,6 +50,7 @@ pub struct Settings {
     pub caps: Caps,
     pub memory_bytes: u64,
     pub seconds: f64,
+    pub output_bytes: u64,
     pub compiler: PathBuf,
     /// How the compiler is locked down.
     pub lockdown: lockdown::Options,

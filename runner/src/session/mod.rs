@@ -150,7 +150,7 @@ fn conclude(
         // have taken until a deadline.
         return Err(Error::Failure(
             "the filter of system calls ended the VM's process (SIGSYS): it made a \
-             call that no VM makes"
+             call that no VM makes, or aborted for want of memory"
                 .to_owned(),
         ));
     }

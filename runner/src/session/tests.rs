@@ -85,6 +85,18 @@ fn signals_from_outside_and_crashes_are_told_apart() {
 }
 
 #[test]
+fn a_forbidden_call_is_our_failure_whatever_else_there_is() {
+    let filtered = ended(None, Some(libc::SIGSYS));
+    let verdict = Some(Ok(Outcome::Exit(0)));
+    for stopped in [None, Some(Stopped::Wall), Some(Stopped::Cpu)] {
+        match conclusion(filtered, stopped, verdict.clone()) {
+            Err(Error::Failure(text)) => assert!(text.contains("SIGSYS"), "{text}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_verdict_survives_a_signal_that_came_after_it() {
     let panicked = Some(Ok(Outcome::Failure("panicked: why".to_owned())));
     let outcome = conclusion(ended(None, Some(libc::SIGABRT)), None, panicked);

@@ -91,6 +91,8 @@ attempts! {
     Lock => |_: &Held| {
         map(WRITABLE, PRIVATE, 4096).and_then(|at| call(libc::SYS_mlock, [at, 4096, 0, 0]))
     };
+    // No attempt: a mistake of our own.
+    Panic => |_: &Held| planted_panic();
     // The same number as readv, in the numbering of another architecture.
     OtherNumbering => |_: &Held| match call(X32 | libc::SYS_readv, [-1, 0, 0, 0]) {
         // Reached the kernel: there is no such numbering, or no such descriptor.
@@ -307,6 +309,11 @@ fn fork() -> Result<(), i32> {
         },
         Err(error) => Err(error.errno.raw_os_error()),
     }
+}
+
+#[allow(clippy::panic, reason = "a panic is what is to be seen")]
+fn planted_panic() -> Result<(), i32> {
+    panic!("a planted panic")
 }
 
 fn thread() -> Result<(), i32> {
