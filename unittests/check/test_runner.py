@@ -26,10 +26,7 @@ def settings(zvm: Path, **options: str) -> ExecutorSettings:
 def binaries(tmp_path: Path) -> Path:
     """Scripts that answer as a good pair does; the path of zvm."""
     plant(tmp_path / "zvm", f'echo "zvm {VERSION}"')
-    plant(
-        tmp_path / "zvm-compile",
-        f'test "$1" = --version && echo "zvm-compile {VERSION}" || cat',
-    )
+    plant(tmp_path / "zvm-compile", f'echo "zvm-compile {VERSION}"')
     return tmp_path / "zvm"
 
 
@@ -114,10 +111,28 @@ def test_pair_of_another_version_than_the_filter_is_told(
 
 def test_compiler_that_fails_is_told_with_its_words(binaries: Path) -> None:
     plant(
-        binaries.with_name("zvm-compile"),
-        f'test "$1" = --version && echo "zvm-compile {VERSION}" && exit 0\n'
-        'echo "out of memory" >&2; exit 65',
+        binaries,
+        f'test "$1" = --version && echo "zvm {VERSION}" && exit 0\n'
+        'echo "out of memory: $*" >&2; exit 70',
     )
-    found = only(check_runner(settings(binaries)))
-    assert found.said == "does not compile (status 65): out of memory"
+    found = only(check_runner(settings(binaries, compile_seconds="7")))
+    assert found.subject == str(binaries.with_name("zvm-compile"))
+    assert found.said.startswith(
+        "does not compile (status 70): out of memory: compile --cache "
+    )
+    assert found.said.endswith(" --memory-bytes 2147483648 --seconds 7 -")
     assert "compile_memory_bytes" in found.mend
+
+
+def test_compilation_is_thrown_away(
+    binaries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    plant(
+        binaries,
+        f'test "$1" = --version && echo "zvm {VERSION}" && exit 0\n'
+        'touch "$3/artefact"',
+    )
+    before = sorted(tmp_path.iterdir())
+    assert [f.level for f in check_runner(settings(binaries))] == ["ok"] * 2
+    assert sorted(tmp_path.iterdir()) == before

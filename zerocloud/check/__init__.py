@@ -12,6 +12,7 @@ the host and the other servers as those files describe them:
     main      the command
 
 Needs no root and changes nothing: it runs `zvm --version`, compiles a program
-of forty bytes to nowhere, and asks servers for things that run nothing.
+of fifty bytes and throws it away, and asks servers for things that run
+nothing.
 Importing this package imports no Swift; `rings` does, to read the rings.
 """

@@ -77,7 +77,7 @@ FEATURES = (
     Feature("memfd_create", _memfd, True, "tasks and reports travel in it"),
     Feature("pidfd_open", _pidfd, True, "the end of a VM is told by it"),
     Feature("landlock", _landlock, False, "it bars a VM from all files"),
-    Feature("seccomp", _seccomp, False, "it bars a VM from system calls"),
+    Feature("seccomp", _seccomp, True, "it bars a VM from system calls"),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def check_runner(settings: ExecutorSettings) -> Iterator[Finding]:
     if len(versions) < 2:
         return
     yield _together(zvm, versions)
-    yield _compiles(compiler, settings)
+    yield _compiles(zvm, settings)
 
 
 def _version(path: Path) -> str | Finding:
@@ -83,24 +84,28 @@ def _together(zvm: Path, versions: list[str]) -> Finding:
     return ok("runner", str(zvm), runner)
 
 
-def _compiles(compiler: Path, settings: ExecutorSettings) -> Finding:
-    argv = [
-        str(compiler),
-        str(settings.compile_memory_bytes),
-        f"{settings.compile_seconds:g}",
-    ]
-    try:
-        done = _run(argv, PROGRAM)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        said = f"does not compile: {error}"
-    else:
-        if done.returncode == 0 and done.stdout:
-            return ok("runner", str(compiler), "compiles")
-        text = done.stderr.decode("utf-8", "replace").strip()
-        said = f"does not compile (status {done.returncode}): {text:.300}"
+def _compiles(zvm: Path, settings: ExecutorSettings) -> Finding:
+    """Compile as a task does, into a folder that is removed again."""
+    subject = str(zvm.with_name("zvm-compile"))
+    with tempfile.TemporaryDirectory(prefix="zerocloud-check-") as folder:
+        argv = [
+            *(str(zvm), "compile", "--cache", folder),
+            *("--memory-bytes", str(settings.compile_memory_bytes)),
+            *("--seconds", f"{settings.compile_seconds:g}", "-"),
+        ]
+        try:
+            done = _run(argv, PROGRAM)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            said = f"does not compile: {error}"
+        else:
+            if done.returncode == 0:
+                return ok("runner", subject, "compiles")
+            text = (done.stdout + done.stderr).decode("utf-8", "replace")
+            said = f"does not compile (status {done.returncode}): "
+            said += " ".join(text.split())[:300]
     return fail(
         "runner",
-        str(compiler),
+        subject,
         said,
         "raise compile_memory_bytes, and the limits that the object server "
         "is started with",
