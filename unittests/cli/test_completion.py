@@ -120,11 +120,17 @@ def test_completion_fish_offers_what_the_parser_knows(
 
 def typed(command: list[str], first: str, keys: str, cwd: Path) -> str:
     """What a terminal shows after keys were typed into a shell."""
-    pid, terminal = pty.fork()
-    if pid == 0:  # the shell
-        os.chdir(cwd)
-        os.environ.update(PS1="ready> ", HOME=str(cwd), TERM="dumb")
-        os.execvp(command[0], command)
+    terminal, inside = pty.openpty()
+    shell = subprocess.Popen(
+        command,
+        cwd=cwd,
+        env={**os.environ, "HOME": str(cwd), "TERM": "dumb"},
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        start_new_session=True,
+    )
+    os.close(inside)
     try:
         os.write(terminal, f"{first}; echo so''urced\n".encode())
         seen = _until(terminal, "sourced")
@@ -132,8 +138,8 @@ def typed(command: list[str], first: str, keys: str, cwd: Path) -> str:
         os.write(terminal, keys.encode())
         return _until(terminal, "--output-dir")
     finally:
-        os.kill(pid, 9)
-        os.waitpid(pid, 0)
+        shell.kill()
+        shell.wait()
         os.close(terminal)
 
 

@@ -223,6 +223,13 @@ class TestOnSent:
         assert [done for done, _ in seen] == sorted(done for done, _ in seen)
         assert len(seen) > 2
 
+    def test_on_sent_of_bytes_counts_up_to_their_number(
+        self, client: Client
+    ) -> None:
+        seen = self.sent(client, LONG)
+        assert seen[-1] == (len(LONG), len(LONG))
+        assert len(seen) > 2
+
     def test_on_sent_of_a_stream_knows_no_total(self, client: Client) -> None:
         seen = self.sent(client, io.BytesIO(LONG))
         assert seen[-1] == (len(LONG), None)

@@ -8,6 +8,7 @@ where it is not (a pipe).
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import stat
@@ -72,7 +73,9 @@ def payload_body(
     if payload is None:
         return b""
     if isinstance(payload, bytes):
-        return payload
+        if on_sent is None or not payload:
+            return payload
+        return _Counted(io.BytesIO(payload), len(payload), on_sent)
     if isinstance(payload, str | os.PathLike):
         payload = stack.enter_context(_open(os.fspath(payload)))
     if on_sent is None:
@@ -111,7 +114,7 @@ def _pieces(file: IO[bytes], on_sent: OnSent) -> Iterator[bytes]:
 
 
 class _Counted:
-    """A regular file, as requests reads one: with a length, by `read`."""
+    """A file of known length, as requests reads one: by `len` and `read`."""
 
     def __init__(self, file: IO[bytes], size: int, on_sent: OnSent) -> None:
         self.len = size  # requests looks for it
