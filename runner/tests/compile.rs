@@ -74,6 +74,28 @@ fn a_tampered_artefact_is_thrown_away_and_compiled_again() {
 }
 
 #[test]
+fn links_planted_in_the_cache_lead_nowhere() {
+    let cache = folder("cache").join("new");
+    let artefact = artefact_of(&compile_in(&cache, &guest("hello")));
+    let genuine = std::fs::read(&artefact).unwrap();
+    let victim = folder("victim").join("file");
+    std::fs::write(&victim, "precious").unwrap();
+    for ending in ["cwasm", "draft", "mac.draft", "lock"] {
+        let path = artefact.with_extension(ending);
+        let _ = std::fs::remove_file(&path);
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+    }
+    let again = compile_in(&cache, &guest("hello"));
+    assert_eq!(again.json()["cached"], false, "{again:?}");
+    assert!(
+        again.stderr.contains("event=cache_link_removed"),
+        "{again:?}"
+    );
+    assert_eq!(std::fs::read(&artefact).unwrap(), genuine);
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+}
+
+#[test]
 fn an_artefact_under_the_name_of_another_is_not_believed() {
     let cache = folder("cache").join("new");
     let hello = artefact_of(&compile_in(&cache, &guest("hello")));

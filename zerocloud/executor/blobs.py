@@ -3,7 +3,8 @@
 `cache_dir/blobs/<2 digits>/<digest>`; `cache_dir/derived/<key>` for what was
 made of a blob (an inflated tar, a member of an image), with a key that names
 source and recipe.  A file appears by link when it is whole and its digest is
-right, and never changes; several processes may share the folder.
+right, and never changes; several processes may share the folder.  One that has
+changed all the same is found out (seals.py) and made anew.
 
 What was used longest ago goes when the store would pass `cache_bytes` or the
 disk its reserve; when that is not enough, what is to be stored is refused
@@ -23,15 +24,22 @@ import errno
 import fcntl
 import hashlib
 import os
+import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from zerocloud.errors import TaskRefused
 from zerocloud.executor.duplex import breathe, in_thread
-from zerocloud.executor.staging import check_room, free_bytes, write_all
+from zerocloud.executor.seals import Seals, carry
+from zerocloud.executor.staging import (
+    check_room,
+    free_bytes,
+    said_of_the_disk,
+    write_all,
+)
 
 # How stale the time of last use on the disk may get.
 _TOUCH_SECONDS = 60.0
@@ -45,9 +53,15 @@ class BlobStore:
     """One folder of blobs; nothing is created before the first is stored."""
 
     def __init__(
-        self, cache_dir: Path, cache_bytes: int, reserve_bytes: int
+        self,
+        cache_dir: Path,
+        cache_bytes: int,
+        reserve_bytes: int,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._root = cache_dir
+        self._warn = warn
+        self._seals = Seals()
         self.cache_bytes = cache_bytes
         self._reserve_bytes = reserve_bytes
         self._touched: dict[str, float] = {}
@@ -65,23 +79,89 @@ class BlobStore:
 
         While it is open, or a copy of it, the blob stays.
         """
-        return self.open_path(self.path(digest))
+        return self.open_stored(self.path(digest), digest)
 
     def open_derived(self, key: str) -> int | None:
         """A descriptor of the derived file, or None; caller closes."""
-        return self.open_path(self.derived_path(key))
+        return self.open_stored(self.derived_path(key), None)
 
-    def open_path(self, path: str) -> int | None:
-        """A descriptor of a file of the cache, or None; caller closes."""
+    def open_stored(self, path: str, digest: str | None) -> int | None:
+        """As `open_path`, but what is damaged is removed, and not there.
+
+        `digest` is that of its bytes; None: the one that the file carries.
+        """
+        fd = self.open_path(path, touch=False)
+        if fd is None:
+            return None
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            sound = self._seals.is_sound(path, fd, digest)
+        except BaseException:
+            os.close(fd)
+            raise
+        if not sound:
+            os.close(fd)
+            self._remove_foreign(path, "its bytes are not those of its digest")
+            return None
+        self._touch(path, fd)
+        self._seals.seal(path, fd)
+        return fd
+
+    def _remove_foreign(self, path: str, why: str) -> None:
+        """Remove what is not ours, or not as it was, and say so."""
+        name = os.path.basename(path)
+        self._warn(f"cache file {name} is removed: {why}")
+        try:
+            Path(path).unlink(missing_ok=True)
+        except OSError as error:
+            raise TaskRefused(
+                "disk_full",
+                "the storage node's cache has a damaged file, which cannot be "
+                f"removed: {error.strerror}",
+                status=507,
+                may_retry=True,
+            ) from error
+
+    def seal(self, path: str) -> None:
+        """Remember a file of the cache as sound: its maker says so."""
+        fd = self.open_path(path)
+        if fd is not None:
+            self._seals.seal(path, fd)
+            os.close(fd)
+
+    def open_sealed(self, path: str) -> int | None:
+        """A descriptor of a file that was sealed, None if it has changed."""
+        fd = self.open_path(path, touch=False)
+        if fd is None:
+            return None
+        if not self._seals.unbroken(path, fd):
+            os.close(fd)
+            return None
+        self._touch(path, fd)
+        self._seals.seal(path, fd)
+        return fd
+
+    def open_path(self, path: str, *, touch: bool = True) -> int | None:
+        """A descriptor of a file of the cache, or None; caller closes."""
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            fd = os.open(path, flags)
         except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            self._remove_foreign(path, "it is a link")
+            return None
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            self._remove_foreign(path, "it is no file")
             return None
         if not _use(fd):
             # It is being evicted just now.
             os.close(fd)
             return None
-        self._touch(path, fd)
+        if touch:
+            self._touch(path, fd)
         return fd
 
     @contextmanager
@@ -243,7 +323,7 @@ class BlobWriter:
                 in_thread(self._store.make_room, 0, ahead)
             self._checked_bytes = self._bytes + _CHECK_BYTES
         self._hash.update(data)
-        with _said_of_the_disk():
+        with said_of_the_disk("cache"):
             if self._fd < 0:
                 self._begin()
             write_all(self._fd, data)
@@ -276,7 +356,7 @@ class BlobWriter:
         there is no room.
         """
         if self._fd < 0:
-            with _said_of_the_disk():
+            with said_of_the_disk("cache"):
                 self._begin()
         digest = self._hash.hexdigest()
         if self._digest not in (None, digest):
@@ -290,7 +370,8 @@ class BlobWriter:
         # A draft with a name is counted already, and locked.
         size = 0 if self._temporary else self._bytes
         in_thread(self._store.make_room, size)
-        with _said_of_the_disk():
+        with said_of_the_disk("cache"):
+            carry(self._fd, digest)
             return self._publish()
 
     def _publish(self) -> int:
@@ -311,9 +392,9 @@ class BlobWriter:
             except FileExistsError:
                 # Another task was sent the same: its copy is as good.
                 os.close(fd)
-                there = self._store.open_path(self._path)
+                there = self._store.open_stored(self._path, self._digest)
                 if there is None:
-                    # Evicted again.
+                    # Evicted again, or damaged.
                     continue
                 fd = there
             except BaseException:
@@ -330,20 +411,6 @@ class BlobWriter:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-
-@contextmanager
-def _said_of_the_disk() -> Iterator[None]:
-    """TaskRefused `disk_full` for what the disk does not let us write."""
-    try:
-        yield
-    except OSError as error:
-        raise TaskRefused(
-            "disk_full",
-            f"the storage node's cache cannot be written: {error.strerror}",
-            status=507,
-            may_retry=True,
-        ) from error
 
 
 # The kernel's answers when a disk, or it, knows no O_TMPFILE.

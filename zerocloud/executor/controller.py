@@ -86,7 +86,10 @@ class Node:
         self.counters = counters
         self.sandbox = Sandbox(settings, log.warning)
         self.blobs = BlobStore(
-            settings.cache_dir, settings.cache_bytes, settings.reserve_bytes
+            settings.cache_dir,
+            settings.cache_bytes,
+            settings.reserve_bytes,
+            log.warning,
         )
         self.images = Images(
             settings.system_images, self.blobs, settings.blob_bytes

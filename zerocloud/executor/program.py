@@ -137,7 +137,10 @@ class Programs:
 
         def compile_now() -> Artefact:
             with source() as path:
-                return self._sandbox.compile(path, name)
+                artefact = self._sandbox.compile(path, name)
+            # zvm has just looked at its MAC.
+            self._blobs.seal(artefact.path)
+            return artefact
 
         known = self._artefacts.peek(key) is not None
         for _ in range(OPENINGS):
@@ -157,7 +160,7 @@ class Programs:
     def _open(
         self, key: str, artefact: Artefact, seconds: float
     ) -> OpenProgram | None:
-        fd = self._blobs.open_path(artefact.path)
+        fd = self._blobs.open_sealed(artefact.path)
         if fd is None:
             self._artefacts.forget(key)
             return None

@@ -11,6 +11,8 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from zerocloud.errors import TaskRefused
@@ -40,6 +42,20 @@ def check_room(folder: Path, reserve_bytes: int, wanted_bytes: int) -> None:
         )
 
 
+@contextmanager
+def said_of_the_disk(folder: str) -> Iterator[None]:
+    """TaskRefused `disk_full` for what the disk does not let us write."""
+    try:
+        yield
+    except OSError as error:
+        raise TaskRefused(
+            "disk_full",
+            f"the storage node's {folder} cannot be written: {error.strerror}",
+            status=507,
+            may_retry=True,
+        ) from error
+
+
 class Staging:
     """The folder of nameless files."""
 
@@ -51,16 +67,17 @@ class Staging:
     def open(self, wanted_bytes: int = 0) -> int:
         """A descriptor of an empty file, to read and write; caller closes.
 
-        `wanted_bytes` must fit on the disk, or TaskRefused `disk_full`.
+        `wanted_bytes` must fit on the disk, which must take them, or
+        TaskRefused `disk_full`.
         """
-        try:
-            check_room(self._folder, self._reserve_bytes, wanted_bytes)
-            return self._open()
-        except FileNotFoundError:
-            # The first task of this node.
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            check_room(self._folder, self._reserve_bytes, wanted_bytes)
-            return self._open()
+        check_room(self._folder, self._reserve_bytes, wanted_bytes)
+        with said_of_the_disk("staging folder"):
+            try:
+                return self._open()
+            except FileNotFoundError:
+                # The first task of this node.
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                return self._open()
 
     def _open(self) -> int:
         flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from zerocloud.errors import ProtocolError
 from zerocloud.executor.blobs import BlobWriter
 from zerocloud.executor.duplex import Exchange, breathe
-from zerocloud.executor.staging import write_all
+from zerocloud.executor.staging import said_of_the_disk, write_all
 from zerocloud.protocol import frames
 from zerocloud.protocol.frames import Frame
 from zerocloud.protocol.report import ChannelReport, Report
@@ -69,7 +69,8 @@ def receive_input(
             raise ProtocolError(
                 f"input {stream} has more than the {size} bytes announced"
             )
-        write_all(fd, frame.payload)
+        with said_of_the_disk("staging folder"):
+            write_all(fd, frame.payload)
         breathe()
     if received != size:
         raise ProtocolError(

@@ -99,6 +99,10 @@ impl Cache {
         {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) if is_link(&error) => {
+                remove_foreign(&path)?;
+                return Ok(None);
+            }
             Err(error) => return Err(failed("open", &path)(error)),
         };
         let expected = self.read_mac(name)?;
@@ -118,8 +122,15 @@ impl Cache {
         let path = self.path(name, "lock");
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
+        options.custom_flags(libc::O_NOFOLLOW);
         loop {
-            let file = options.open(&path).map_err(failed("open", &path))?;
+            let file = match options.open(&path) {
+                Err(error) if is_link(&error) => {
+                    remove_foreign(&path)?;
+                    continue;
+                }
+                result => result.map_err(failed("open", &path))?,
+            };
             rustix::io::retry_on_intr(|| {
                 rustix::fs::flock(&file, FlockOperation::LockExclusive)
             })
@@ -135,14 +146,7 @@ impl Cache {
     /// A new file for the compiler to write to. Call with the lock held.
     pub fn draft(&self, name: &str) -> Result<Draft, Error> {
         let path = self.path(name, "draft");
-        let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600);
-        let file = options.open(&path).map_err(failed("make", &path))?;
+        let file = make_anew(&path).map_err(failed("make", &path))?;
         Ok(Draft { file, path })
     }
 
@@ -165,7 +169,7 @@ impl Cache {
             let mac = self.mac(name, &draft.file)?;
             // The MAC first: an artefact without one would be thrown away.
             let mac_draft = self.path(name, "mac.draft");
-            std::fs::write(&mac_draft, mac.to_hex().as_bytes())?;
+            make_anew(&mac_draft)?.write_all(mac.to_hex().as_bytes())?;
             std::fs::rename(&mac_draft, self.path(name, "mac"))?;
             std::fs::rename(&draft.path, &path)
         };
@@ -202,6 +206,30 @@ impl Cache {
             offset += count as u64;
         }
     }
+}
+
+/// A new file at `path`, whatever was there: what a crash left, or a link that
+/// someone planted, through which another file would be written.
+fn make_anew(path: &Path) -> std::io::Result<File> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(0o600);
+    options.open(path)
+}
+
+/// True if a file was not opened because its name is a symbolic link.
+fn is_link(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ELOOP)
+}
+
+/// Removes a link where the cache has files of its own.
+fn remove_foreign(path: &Path) -> Result<(), Error> {
+    let name = path.file_name().unwrap_or_default().display();
+    eprintln!("event=cache_link_removed file={name}");
+    std::fs::remove_file(path).map_err(failed("remove", path))
 }
 
 /// Notes on the disk that the artefact was used now.

@@ -207,11 +207,7 @@ impl InstanceState for State {
         })
     }
 
-    async fn memory_contents(
-        &mut self,
-        name: &str,
-        contents: impl FnOnce(&[u8]) + Send,
-    ) {
+    async fn memory_contents(&mut self, name: &str, contents: impl FnOnce(&[u8]) + Send) {
         contents(self.memories.get(name).map_or(&[], Vec::as_slice));
     }
 }
