@@ -190,7 +190,7 @@ fn check_staged(channel: Channel, setting: Setting) -> Result<Channel, String> {
 
 fn map_layers(manifest: &Manifest, fds: Vec<OwnedFd>) -> Result<Vec<TarLayer>, Error> {
     let entries = manifest.layers.iter().zip(fds);
-    let layers = entries.map(|(entry, fd)| TarLayer::open(fd, &entry.name));
+    let layers = entries.map(|(entry, fd)| TarLayer::open_to_index(fd, &entry.name));
     layers.collect::<Result<_, _>>().map_err(bad_layer)
 }
 

@@ -1,9 +1,13 @@
 //! The entries of a tar file, in order, each with its long name, link and size
 //! from the headers before it.
 //!
-//! All slices point into the archive. Entry types that a read-only tree cannot
+//! Slices point into the archive or into the copy of an entry's header, which lasts
+//! until the next entry is read. Entry types that a read-only tree cannot
 //! hold are refused, not skipped: a program must not find half an image.
 
+use std::os::fd::OwnedFd;
+
+use super::blocks::Blocks;
 use super::error::shown;
 use super::header::{BLOCK, Header, HeaderError};
 use super::pax::{self, Overrides};
@@ -17,6 +21,26 @@ pub struct Entry<'a> {
     pub path: Path<'a>,
     pub kind: Kind<'a>,
     pub modified_seconds: u64,
+    pub place: Place,
+}
+
+/// Where the copy of an entry's header is, and its original: what turns a slice of
+/// an entry into a place in the file.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    copy: usize,
+    original: usize,
+}
+
+impl Place {
+    /// Offset in the file of a slice of the entry; `bytes` is the file's mapping.
+    pub fn offset(self, slice: &[u8], bytes: &[u8]) -> usize {
+        let at = slice.as_ptr().addr();
+        match at.checked_sub(self.copy) {
+            Some(inside) if inside < BLOCK => self.original + inside,
+            _ => at.saturating_sub(bytes.as_ptr().addr()),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -53,60 +77,70 @@ impl Path<'_> {
 /// Reads a tar file from its start.
 pub struct Archive<'a> {
     bytes: &'a [u8],
+    blocks: Blocks<'a>,
     position: usize,
+    /// The header read last.
+    block: [u8; BLOCK],
 }
 
 impl<'a> Archive<'a> {
-    pub fn new(bytes: &'a [u8]) -> Self {
-        Archive { bytes, position: 0 }
+    /// `bytes` is the mapping of the file.
+    pub fn new(bytes: &'a [u8], file: Option<&'a OwnedFd>) -> Self {
+        Archive {
+            bytes,
+            blocks: Blocks::new(bytes, file),
+            position: 0,
+            block: [0; BLOCK],
+        }
     }
 
     /// The next entry, or `None` at the end of the archive.
     ///
     /// Fails with what is wrong, naming the entry or the offset.
-    pub fn next(&mut self) -> Result<Option<Entry<'a>>, String> {
+    pub fn next(&mut self) -> Result<Option<Entry<'_>>, String> {
         let mut extensions = Extensions::default();
         loop {
-            let Some(header) = self.header()? else {
+            let Some((kind, size)) = self.header()? else {
                 return Ok(None);
             };
-            match header.kind() {
+            match kind {
                 b'x' => {
-                    let data = self.extension(&header)?;
+                    let data = self.extension(size)?;
                     pax::parse(data, &mut extensions.pax)
                         .map_err(|message| self.at_header(message))?;
                 }
                 b'g' => {
-                    let data = self.extension(&header)?;
+                    let data = self.extension(size)?;
                     self.check_global(data)?;
                 }
-                b'L' => extensions.path = Some(until_nul(self.extension(&header)?)),
-                b'K' => extensions.link = Some(until_nul(self.extension(&header)?)),
+                b'L' => extensions.path = Some(until_nul(self.extension(size)?)),
+                b'K' => extensions.link = Some(until_nul(self.extension(size)?)),
                 // A volume label.
                 b'V' => {}
-                _ => return self.entry(&header, &extensions).map(Some),
+                _ => break,
             }
         }
+        self.entry(&extensions).map(Some)
     }
 
-    /// The header at the position, which then is behind it. `None` at the end:
-    /// a block of zeros, or the end of the file.
-    fn header(&mut self) -> Result<Option<Header<'a>>, String> {
-        let rest = self.bytes.get(self.position..).unwrap_or_default();
-        if rest.is_empty() {
+    /// Reads the header at the position, which then is behind it; its kind and
+    /// size. `None` at the end: a block of zeros, or the end of the file.
+    fn header(&mut self) -> Result<Option<(u8, Size)>, String> {
+        if self.position >= self.bytes.len() {
             return Ok(None);
         }
-        let Some(block) = rest.first_chunk::<BLOCK>() else {
+        let Some(block) = self.blocks.at(self.position) else {
             return Err(format!("ends inside a header at byte {}", self.position));
         };
-        let header = Header::parse(block).map_err(|_| {
+        self.block = block;
+        let header = Header::parse(&self.block).map_err(|_| {
             format!(
                 "is no tar: the header at byte {} has a wrong checksum",
                 self.position
             )
         })?;
         self.position += BLOCK;
-        Ok(header)
+        Ok(header.map(|header| (header.kind(), header.size())))
     }
 
     /// A message about the header just read.
@@ -117,22 +151,12 @@ impl<'a> Archive<'a> {
         )
     }
 
-    /// The `size` bytes at the position, which then is behind their padding.
-    fn data(&mut self, size: u64) -> Option<&'a [u8]> {
-        let end = self.position.checked_add(usize::try_from(size).ok()?)?;
-        let data = self.bytes.get(self.position..end)?;
-        // The padding of the last file may be missing.
-        self.position = end.checked_next_multiple_of(BLOCK)?.min(self.bytes.len());
-        Some(data)
-    }
-
-    fn extension(&mut self, header: &Header<'a>) -> Result<&'a [u8], String> {
+    fn extension(&mut self, size: Size) -> Result<&'a [u8], String> {
         let start = self.position;
-        let size = header
-            .size()
-            .map_err(|error| self.at_header(&text(error)))?;
-        let data = self.data(size).ok_or("has a header that passes the end");
-        let data = data.map_err(|message| format!("{message} at byte {start}"))?;
+        let size = size.map_err(|error| self.at_header(&text(error)))?;
+        let data = take(self.bytes, &mut self.position, size);
+        let data = data
+            .ok_or_else(|| format!("has a header that passes the end at byte {start}"))?;
         if data.len() > MAX_EXTENSION_BYTES {
             let message = format!(
                 "has a header of {} bytes at byte {start}; at most {MAX_EXTENSION_BYTES} \
@@ -154,11 +178,13 @@ impl<'a> Archive<'a> {
         Ok(())
     }
 
-    fn entry(
-        &mut self,
-        header: &Header<'a>,
-        extensions: &Extensions<'a>,
-    ) -> Result<Entry<'a>, String> {
+    /// The entry of the header read last.
+    fn entry(&mut self, extensions: &Extensions<'a>) -> Result<Entry<'_>, String> {
+        let place = Place {
+            copy: self.block.as_ptr().addr(),
+            original: self.position.saturating_sub(BLOCK),
+        };
+        let header = &Header::of_checked(&self.block);
         let path = extensions.path(header);
         let fail = |message: &str| format!("entry {} {message}", path.shown());
         let kind = match header.kind() {
@@ -166,7 +192,8 @@ impl<'a> Archive<'a> {
             b'0' | b'\0' | b'7' => {
                 let header_size = header.size().map_err(|error| fail(&text(error)))?;
                 let size = extensions.pax.size.unwrap_or(header_size);
-                let data = self.data(size).ok_or_else(|| {
+                let data = take(self.bytes, &mut self.position, size);
+                let data = data.ok_or_else(|| {
                     fail(&format!(
                         "has {size} bytes, which passes the end of the tar"
                     ))
@@ -192,8 +219,21 @@ impl<'a> Archive<'a> {
             path,
             kind,
             modified_seconds,
+            place,
         })
     }
+}
+
+/// A header's size, or why it has none.
+type Size = Result<u64, HeaderError>;
+
+/// The `size` bytes at the position, which then is behind their padding.
+fn take<'a>(bytes: &'a [u8], position: &mut usize, size: u64) -> Option<&'a [u8]> {
+    let end = position.checked_add(usize::try_from(size).ok()?)?;
+    let data = bytes.get(*position..end)?;
+    // The padding of the last file may be missing.
+    *position = end.checked_next_multiple_of(BLOCK)?.min(bytes.len());
+    Some(data)
 }
 
 /// What the headers before an entry's own say about it.
@@ -206,7 +246,10 @@ struct Extensions<'a> {
 }
 
 impl<'a> Extensions<'a> {
-    fn path(&self, header: &Header<'a>) -> Path<'a> {
+    fn path<'e>(&self, header: &Header<'e>) -> Path<'e>
+    where
+        'a: 'e,
+    {
         match self.pax.path.or(self.path) {
             Some(name) => Path { prefix: b"", name },
             None => Path {
@@ -216,7 +259,10 @@ impl<'a> Extensions<'a> {
         }
     }
 
-    fn link(&self, header: &Header<'a>) -> &'a [u8] {
+    fn link<'e>(&self, header: &Header<'e>) -> &'e [u8]
+    where
+        'a: 'e,
+    {
         self.pax
             .link_path
             .or(self.link)

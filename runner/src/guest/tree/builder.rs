@@ -3,7 +3,7 @@
 //! This is where names are judged: what could leave the tree, hide part of its
 //! own layer, or cost more than its size, is refused.
 
-use super::archive::{Archive, Entry, Kind, Path};
+use super::archive::{Archive, Entry, Kind, Path, Place};
 use super::error::shown;
 use super::index::{
     Content, DETACHED, Index, NodeId, ROOT, Record, Slot, Span, all_bytes, hash,
@@ -25,8 +25,17 @@ pub struct Builder<'a> {
     index: &'a mut Index,
     layers: &'a [TarLayer],
     layer: u32,
-    /// The directory of the last entry: prefix and path as written, and node.
-    last: Option<(&'a [u8], &'a [u8], NodeId)>,
+    /// Where the slices of the entry that is being added come from.
+    place: Option<Place>,
+    last: Option<Last>,
+}
+
+/// The directory of the last entry: prefix and path as written, and node.
+#[derive(Default)]
+struct Last {
+    prefix: Vec<u8>,
+    path: Vec<u8>,
+    node: NodeId,
 }
 
 impl<'a> Builder<'a> {
@@ -35,12 +44,13 @@ impl<'a> Builder<'a> {
             index,
             layers,
             layer,
+            place: None,
             last: None,
         }
     }
 
     pub fn add_all(&mut self, layer: &'a TarLayer) -> Result<(), String> {
-        let mut archive = Archive::new(layer.bytes());
+        let mut archive = Archive::new(layer.bytes(), layer.file());
         let (mut entries, mut steps) = (0, 0);
         while let Some(entry) = archive.next()? {
             entries += 1;
@@ -56,7 +66,8 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn add(&mut self, entry: &Entry<'a>, steps: &mut usize) -> Result<(), String> {
+    fn add(&mut self, entry: &Entry<'_>, steps: &mut usize) -> Result<(), String> {
+        self.place = Some(entry.place);
         let Path { prefix, name } = entry.path;
         if entry.path.len() > MAX_PATH_BYTES {
             return Err(format!("has a path longer than {MAX_PATH_BYTES} bytes"));
@@ -65,14 +76,19 @@ impl<'a> Builder<'a> {
             return Err("has an absolute path; a relative one is needed".to_owned());
         }
         let (directory, last) = split_last(name);
-        let parent = match self.last {
-            Some((same, path, parent)) if path == directory && same == prefix => parent,
+        let parent = match &self.last {
+            Some(last) if last.path == directory && last.prefix == prefix => last.node,
             _ => {
                 let mut parent = ROOT;
                 for component in components(prefix).chain(components(directory)) {
                     parent = self.enter(parent, component?, steps)?;
                 }
-                self.last = Some((prefix, directory, parent));
+                let last = self.last.get_or_insert_default();
+                last.prefix.clear();
+                last.prefix.extend_from_slice(prefix);
+                last.path.clear();
+                last.path.extend_from_slice(directory);
+                last.node = parent;
                 parent
             }
         };
@@ -84,7 +100,7 @@ impl<'a> Builder<'a> {
     }
 
     /// `./` is the root itself.
-    fn add_root(&mut self, entry: &Entry<'a>) -> Result<(), String> {
+    fn add_root(&mut self, entry: &Entry<'_>) -> Result<(), String> {
         if !matches!(entry.kind, Kind::Directory) {
             return Err("has no name".to_owned());
         }
@@ -95,15 +111,19 @@ impl<'a> Builder<'a> {
     }
 
     fn span(&self, bytes: &[u8]) -> Span {
-        let base = all_bytes(self.layers, self.layer).as_ptr().addr();
-        let start = bytes.as_ptr().addr().saturating_sub(base);
+        let all = all_bytes(self.layers, self.layer);
+        let start = match self.place {
+            Some(place) => place.offset(bytes, all),
+            // Ours, of no entry.
+            None => bytes.as_ptr().addr().saturating_sub(all.as_ptr().addr()),
+        };
         Span {
             start,
             length: bytes.len(),
         }
     }
 
-    fn content(&self, entry: &Entry<'a>, steps: &mut usize) -> Result<Content, String> {
+    fn content(&self, entry: &Entry<'_>, steps: &mut usize) -> Result<Content, String> {
         match entry.kind {
             Kind::Directory => Ok(Content::Directory),
             Kind::File(data) => Ok(Content::File(self.span(data))),

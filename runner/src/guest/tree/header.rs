@@ -42,6 +42,11 @@ impl<'a> Header<'a> {
         Ok(Some(header))
     }
 
+    /// The header in a block that `parse` has passed before.
+    pub fn of_checked(block: &'a [u8; BLOCK]) -> Self {
+        Header { block }
+    }
+
     /// Some historic writers summed bytes as signed.
     fn has_signed_checksum(&self, stored: u64) -> bool {
         let signed = |bytes: &[u8]| -> i64 {

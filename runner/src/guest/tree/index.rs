@@ -75,7 +75,7 @@ impl Tree {
     /// Indexes `layers`, topmost first.
     ///
     /// Fails when a layer is not a tar, or holds what a tree cannot.
-    pub fn new(layers: Vec<TarLayer>) -> Result<Self, TreeError> {
+    pub fn new(mut layers: Vec<TarLayer>) -> Result<Self, TreeError> {
         let mut index = Index::new();
         let (dev, tmp) = RESERVED.split_at(3);
         for name in [dev, tmp] {
@@ -90,6 +90,7 @@ impl Tree {
                 .add_all(layer)
                 .map_err(|message| TreeError::new(layer.name(), message))?;
         }
+        layers.iter_mut().for_each(TarLayer::close_file);
         Ok(Tree {
             layers,
             index,

@@ -1,6 +1,6 @@
 //! One tar file of the tree, mapped for reading.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use super::TreeError;
 use super::header::Header;
@@ -10,6 +10,8 @@ use crate::sys::Mapping;
 pub struct TarLayer {
     name: String,
     bytes: Bytes,
+    /// Until it is indexed, if that is known to be asked for.
+    file: Option<OwnedFd>,
 }
 
 /// Where a layer's bytes are: a mapping, or memory in tests.
@@ -32,7 +34,26 @@ impl TarLayer {
         Ok(TarLayer {
             name: name.to_owned(),
             bytes: Bytes::Mapped(mapping),
+            file: None,
         })
+    }
+
+    /// As [`TarLayer::open`], and keeps `fd` until the layer is indexed, which is
+    /// faster with it.
+    pub fn open_to_index(fd: OwnedFd, name: &str) -> Result<Self, TreeError> {
+        let mut layer = Self::open(&fd, name)?;
+        layer.file = Some(fd);
+        Ok(layer)
+    }
+
+    /// The file, if it is still kept.
+    pub fn file(&self) -> Option<&OwnedFd> {
+        self.file.as_ref()
+    }
+
+    /// Closes the file; its mapping stays.
+    pub fn close_file(&mut self) {
+        self.file = None;
     }
 
     /// A layer of bytes in memory.
@@ -42,6 +63,7 @@ impl TarLayer {
         Ok(TarLayer {
             name: name.to_owned(),
             bytes: Bytes::Owned(bytes),
+            file: None,
         })
     }
 

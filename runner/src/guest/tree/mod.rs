@@ -1,7 +1,7 @@
 //! The read-only part of a guest's file tree: tar layers laid over each other.
 //!
 //! A [`TarLayer`] is one tar file, mapped and never unpacked. [`Tree::new`] reads
-//! the headers of all layers once and indexes them; what a file holds stays where
+//! the headers of all layers once (`blocks`) and indexes them; what a file holds stays where
 //! it is in the mapping, and opening it gives a slice of that mapping.
 //!
 //! Rules of the merge: a name in a higher layer hides the same name in a lower
@@ -16,6 +16,7 @@
 //! refused with an error that names the layer and the entry.
 
 mod archive;
+mod blocks;
 mod builder;
 mod children;
 mod error;
