@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from swift.common.concurrency import sleep
 
 from unittests.executor.harness import Conversation, Node, document, source
 from zerocloud.errors import TaskRefused
@@ -183,14 +185,44 @@ def test_first_of_several_tasks_may_go_away(store):
     assert store.hashed == [0]
 
 
-def test_cancelled_proof_leaves_no_descriptor(store, monkeypatch):
+@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_cancelled_proofs_leave_no_descriptor(
+    store, monkeypatch, steps, tasks
+):
+    """Whenever that comes, and without the garbage collector's help."""
     monkeypatch.setattr(verify, "SLICE_BYTES", 4096)
+    monkeypatch.setattr(verify, "MIB", 4096)
     local = store.open(LARGE, md5(LARGE))
-    before = len(os.listdir("/proc/self/fd"))
-    proof = store.verifier().begin(local)
-    proof.cancel()
-    del proof
-    assert len(os.listdir("/proc/self/fd")) == before
+    gc.disable()
+    try:
+        before = len(os.listdir("/proc/self/fd"))
+        verifier = store.verifier()
+        proofs = [verifier.begin(local) for _ in range(tasks)]
+        for _ in range(steps):
+            sleep(0)
+        for proof in proofs:
+            proof.cancel()
+        assert len(os.listdir("/proc/self/fd")) == before
+    finally:
+        gc.enable()
+    # And nobody joins what was given up.
+    verifier.begin(local).wait()
+
+
+def test_damaged_file_for_two_tasks_leaves_no_descriptor(store):
+    local = store.open(LARGE, md5(b"other"))
+    gc.disable()
+    try:
+        before = len(os.listdir("/proc/self/fd"))
+        verifier = store.verifier()
+        for proof in [verifier.begin(local), verifier.begin(local)]:
+            with pytest.raises(TaskRefused):
+                proof.wait()
+        assert len(os.listdir("/proc/self/fd")) == before
+    finally:
+        gc.enable()
+    assert store.reread == 1
 
 
 @BOTH

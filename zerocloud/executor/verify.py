@@ -21,13 +21,13 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import IO
 
 from zerocloud.errors import TaskRefused
 from zerocloud.executor.duplex import Background, Turns, in_thread
 from zerocloud.executor.localobject import LocalObject
-from zerocloud.executor.once import OnceMap
 from zerocloud.job.limits import MIB
 
 DAMAGED = "object_damaged"
@@ -43,21 +43,63 @@ REMEMBERED = 16_384
 _Key = tuple[int, int, int, int, int, str]
 
 
+class _Look:
+    """One file that is being hashed, for all tasks that wait for it.
+
+    Its descriptor is its own, since the task that began may end first, and is
+    closed by hand: an interrupted green thread is held by its traceback until
+    the garbage collector comes by.
+    """
+
+    def __init__(self, fd: int, over: Callable[[_Look], None]) -> None:
+        self.file = os.fdopen(os.dup(fd), "rb", buffering=0)
+        self.work: Background[None] | None = None
+        self.waiters = 0
+        self._over = over
+
+    def start(self, look: Callable[[IO[bytes]], None]) -> None:
+        """Begin, in a green thread."""
+        self.work = Background(self._run, look)
+
+    def _run(self, look: Callable[[IO[bytes]], None]) -> None:
+        try:
+            look(self.file)
+        finally:
+            self.end()
+
+    def end(self) -> None:
+        """Nobody can join any more; harmless the second time."""
+        self._over(self)
+        self.file.close()
+
+    def leave(self) -> None:
+        """One task less waits; the last one ends it."""
+        self.waiters -= 1
+        if not self.waiters and self.work is not None:
+            if not self.work.done:
+                self.work.cancel()
+            # It may have been ended before its first step.
+            self.end()
+
+
 class Proof:
     """The verdict on one task's local object, as soon as it is there."""
 
-    def __init__(self, work: Background[float] | None = None) -> None:
-        self._work = work
+    def __init__(self, look: _Look | None = None) -> None:
+        self._look = look
+        if look is not None:
+            look.waiters += 1
 
     def wait(self) -> None:
         """Return when the file is sound; TaskRefused when it is not."""
-        if self._work is not None:
-            self._work.wait()
+        if self._look is not None and self._look.work is not None:
+            self._look.work.wait()
 
     def cancel(self) -> None:
         """Nobody wants to know any more; harmless when it is over."""
-        if self._work is not None and not self._work.done:
-            self._work.cancel()
+        look, self._look = self._look, None
+        if look is not None:
+            look.leave()
 
 
 class Verifier:
@@ -73,39 +115,54 @@ class Verifier:
         self._seconds = seconds
         self._enabled = enabled
         self._clock = clock
-        self._sound: OnceMap[_Key, float] = OnceMap(REMEMBERED)
+        self._sound: OrderedDict[_Key, float] = OrderedDict()
+        self._looks: dict[_Key, _Look] = {}
         self._turns = Turns(SLICES_AT_ONCE)
 
     def begin(self, local: LocalObject) -> Proof:
         """Start to look at the object's file; `local` stays the caller's.
 
-        A small file is looked at before this returns: TaskRefused.
+        A small file is looked at before this returns: TaskRefused.  The proof
+        must be cancelled in the end.
         """
         if not self._enabled or not local.etag:
             return Proof()
-        key = _key(local)
         if local.bytes <= INLINE_BYTES:
             _check_small(local)
             return Proof()
-        since = self._sound.peek(key)
-        if since is not None:
-            if self._clock() - since < self._seconds:
-                # Used again: not the next one to be forgotten.
-                self._sound.get(key, lambda: since)
-                return Proof()
-            self._sound.forget(key)
-        # A file of its own: others may wait for this when the task has ended.
-        # It closes itself when nobody holds it.
-        file = os.fdopen(os.dup(local.fd), "rb", buffering=0)
+        key = _key(local)
+        if self._is_sound(key):
+            return Proof()
+        look = self._looks.get(key)
+        if look is None:
+            look = _Look(local.fd, lambda ended: self._drop(key, ended))
+            self._looks[key] = look
+            look.start(lambda file: self._hash(key, local, file))
+        return Proof(look)
 
-        def look() -> float:
-            with file:
-                return self._look(local, file)
+    def _drop(self, key: _Key, ended: _Look) -> None:
+        # Another one of the same file may have begun meanwhile.
+        if self._looks.get(key) is ended:
+            del self._looks[key]
 
-        return Proof(Background(self._sound.get, key, look))
+    def _is_sound(self, key: _Key) -> bool:
+        since = self._sound.get(key)
+        if since is None:
+            return False
+        if self._clock() - since >= self._seconds:
+            del self._sound[key]
+            return False
+        self._sound.move_to_end(key)
+        return True
 
-    def _look(self, local: LocalObject, file: IO[bytes]) -> float:
+    def _hash(self, key: _Key, local: LocalObject, file: IO[bytes]) -> None:
         began = self._clock()
+        self._compare(local, file)
+        self._sound[key] = began
+        while len(self._sound) > REMEMBERED:
+            self._sound.popitem(last=False)
+
+    def _compare(self, local: LocalObject, file: IO[bytes]) -> None:
         digest, at = hashlib.md5(usedforsecurity=False), 0
         try:
             while at < local.bytes:
@@ -119,7 +176,6 @@ class Verifier:
             raise _damaged(local) from None
         if at != local.bytes or digest.hexdigest() != local.etag:
             raise _damaged(local)
-        return began
 
 
 def _key(local: LocalObject) -> _Key:
