@@ -230,6 +230,14 @@ def test_entry_points_of_the_wheel_are_the_filters(
     assert lines == ["executor True", "zerocloud True"]
 
 
+def test_check_of_the_wheel_prints_its_own_places_for_conf_files(
+    installed: Installed,
+) -> None:
+    text = installed.run("zerocloud-check", "--installed").stdout.decode()
+    assert f"zvm = {installed.path('zvm')}\n" in text
+    assert str(installed.path("images") / "python3.tar") in text
+
+
 def test_zvm_of_the_wheel_compiles_and_runs_a_program(
     installed: Installed, tmp_path: Path
 ) -> None:
