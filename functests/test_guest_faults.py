@@ -267,6 +267,57 @@ def test_closing_all_channels_is_no_fault(box: Account) -> None:
     box.delete("o")
 
 
+# What a guest asks too much of, its arguments, its exit code, what it prints.
+# It gets an errno, as from any system, and goes on.
+GREEDY = {
+    "writes to its stdin": ("write_stdin", (), 0, "write 0: Bad file"),
+    "opens ten thousand files": (
+        "open_files",
+        ("10000",),
+        0,
+        "(Too many open files in system)",
+    ),
+    "makes ten thousand files": (
+        "many_files",
+        ("10000",),
+        0,
+        "(No space left on device)",
+    ),
+    "fills /tmp": ("fill_tmp", (), 0, "(No space left on device)"),
+    "looks for the host's files": ("open_host", (), 0, "open /etc/passwd: No"),
+    "looks for a network": ("sockets", (), 0, "accept 0: "),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "code", "said"), GREEDY.values(), ids=GREEDY.keys()
+)
+def test_guest_that_asks_too_much_is_told_so_and_goes_on(
+    box: Account, name: str, args: tuple[str, ...], code: int, said: str
+) -> None:
+    program = put_guest(box, name)
+    job = [
+        group(
+            program,
+            reads(box.path("a")),
+            STDOUT,
+            name="n",
+            args=list(args),
+            limits={"memory_bytes": 32 * MIB},
+        )
+    ]
+
+    [node] = box.run(job)["nodes"]
+
+    outcome = node["outcome"]
+    assert (outcome["kind"], outcome["code"]) == ("exit", code), outcome
+    text = node["outputs"][0]["text"]
+    assert said in text, text
+    assert "WORKED" not in text
+    assert "OPENED" not in text
+    assert node["memory_peak_bytes"] <= 32 * MIB
+
+
 def test_slot_is_free_after_all_of_it(box: Account) -> None:
     job = [group(box.path("bin/cat.wasm"), reads(box.path("a")), STDOUT)]
 

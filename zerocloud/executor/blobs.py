@@ -145,7 +145,8 @@ class BlobStore:
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
             fd = os.open(path, flags)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
+            # Whoever wants to write it is told of a folder that is none.
             return None
         except OSError as error:
             if error.errno != errno.ELOOP:
