@@ -88,11 +88,26 @@ fn links_planted_in_the_cache_lead_nowhere() {
     let again = compile_in(&cache, &guest("hello"));
     assert_eq!(again.json()["cached"], false, "{again:?}");
     assert!(
-        again.stderr.contains("event=cache_link_removed"),
+        again.stderr.contains("event=cache_entry_removed"),
         "{again:?}"
     );
     assert_eq!(std::fs::read(&artefact).unwrap(), genuine);
     assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+}
+
+#[test]
+fn pipes_planted_in_the_cache_are_not_waited_for() {
+    let cache = folder("cache").join("new");
+    let artefact = artefact_of(&compile_in(&cache, &guest("hello")));
+    for ending in ["cwasm", "mac"] {
+        let path = artefact.with_extension(ending);
+        std::fs::remove_file(&path).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let again = compile_in(&cache, &guest("hello"));
+        assert_eq!(again.json()["cached"], false, "{again:?}");
+        assert!(path.metadata().unwrap().is_file());
+    }
 }
 
 #[test]

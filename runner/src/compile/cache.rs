@@ -94,10 +94,14 @@ impl Cache {
         let path = self.path(name, "cwasm");
         let file = match OpenOptions::new()
             .read(true)
-            .custom_flags(libc::O_NOFOLLOW)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(&path)
         {
-            Ok(file) => file,
+            Ok(file) if is_regular(&file) => file,
+            Ok(_) => {
+                remove_foreign(&path)?;
+                return Ok(None);
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) if is_link(&error) => {
                 remove_foreign(&path)?;
@@ -184,7 +188,13 @@ impl Cache {
     fn read_mac(&self, name: &str) -> Result<Option<blake3::Hash>, Error> {
         let path = self.path(name, "mac");
         let mut text = String::new();
-        match File::open(&path).and_then(|file| file.take(65).read_to_string(&mut text)) {
+        let mut options = OpenOptions::new();
+        // A pipe without a writer is empty then, and not waited for.
+        options.read(true).custom_flags(libc::O_NONBLOCK);
+        match options
+            .open(&path)
+            .and_then(|file| file.take(65).read_to_string(&mut text))
+        {
             Ok(_) => Ok(parse_digest(&text).map(blake3::Hash::from_bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) if error.kind() == ErrorKind::InvalidData => Ok(None),
@@ -225,10 +235,14 @@ fn is_link(error: &std::io::Error) -> bool {
     error.raw_os_error() == Some(libc::ELOOP)
 }
 
-/// Removes a link where the cache has files of its own.
+fn is_regular(file: &File) -> bool {
+    file.metadata().is_ok_and(|state| state.is_file())
+}
+
+/// Removes a link, or a pipe, where the cache has files of its own.
 fn remove_foreign(path: &Path) -> Result<(), Error> {
     let name = path.file_name().unwrap_or_default().display();
-    eprintln!("event=cache_link_removed file={name}");
+    eprintln!("event=cache_entry_removed file={name}");
     std::fs::remove_file(path).map_err(failed("remove", path))
 }
 
