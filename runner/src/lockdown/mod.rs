@@ -153,11 +153,13 @@ impl Plan {
 }
 
 /// Makes this thread do now what it does once and could not do later: the engine's
-/// stack for signals, the standard library's seed for hash tables. [`Plan::seal`]
-/// does it; a process with little memory does it before its limits.
+/// stack for signals, the standard library's seed for hash tables, where the kernel
+/// keeps its clock. [`Plan::seal`] does it; a process with little memory does it
+/// before its limits.
 pub fn warm_up() {
     wasmtime::Engine::tls_eager_initialize();
     let _ = RandomState::new();
+    let _ = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
 }
 
 /// What isolates here, for `zvm version`: one line each.
