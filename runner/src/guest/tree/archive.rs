@@ -132,7 +132,8 @@ impl<'a> Archive<'a> {
         let Some(block) = self.blocks.at(self.position) else {
             return Err(format!("ends inside a header at byte {}", self.position));
         };
-        self.block = block;
+        // The data of extensions is looked at before the entry is.
+        self.block = *block;
         let header = Header::parse(&self.block).map_err(|_| {
             format!(
                 "is no tar: the header at byte {} has a wrong checksum",
