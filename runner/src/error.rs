@@ -50,6 +50,18 @@ pub enum Code {
     NotFound,
     /// The command line is wrong.
     Usage,
+    /// `zvm serve`: no slot in time, or no room to wait.
+    Busy,
+    /// `zvm serve`: it ends, and takes nothing new.
+    Draining,
+    /// `zvm serve`: the client took its request back.
+    Cancelled,
+    /// `zvm serve`: a packet that is not of the protocol.
+    BadPacket,
+    /// `zvm serve`: a peer of another user.
+    Forbidden,
+    /// `zvm serve`: another daemon has the socket.
+    InUse,
 }
 
 impl Code {
@@ -69,6 +81,12 @@ impl Code {
             Code::NoRoom => "no_room",
             Code::NotFound => "not_found",
             Code::Usage => "usage",
+            Code::Busy => "busy",
+            Code::Draining => "draining",
+            Code::Cancelled => "cancelled",
+            Code::BadPacket => "bad_packet",
+            Code::Forbidden => "forbidden",
+            Code::InUse => "in_use",
         }
     }
 
@@ -77,7 +95,7 @@ impl Code {
         Self::ALL.into_iter().find(|code| code.name() == name)
     }
 
-    const ALL: [Code; 14] = [
+    const ALL: [Code; 20] = [
         Code::BadManifest,
         Code::UnknownVersion,
         Code::BadChannel,
@@ -92,6 +110,12 @@ impl Code {
         Code::NoRoom,
         Code::NotFound,
         Code::Usage,
+        Code::Busy,
+        Code::Draining,
+        Code::Cancelled,
+        Code::BadPacket,
+        Code::Forbidden,
+        Code::InUse,
     ];
 }
 

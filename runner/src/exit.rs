@@ -2,10 +2,10 @@
 //!
 //! | status | `zvm session`, `zvm compile`, … | `zvm run` |
 //! |---|---|---|
-//! | 0 | a report (an artefact) was written | the guest exited 0 |
+//! | 0 | a report (an artefact) was written; `zvm serve` has drained | the guest exited 0 |
 //! | 1–255 | | the guest's exit code, `& 0xff` |
 //! | 64 | the command line is wrong | – |
-//! | 65 | the manifest, layer, artefact or module is bad | – |
+//! | 65 | the manifest, layer, artefact or module is bad; the socket is taken | – |
 //! | 70 | zvm itself failed | – |
 //! | 124 | | the wall or CPU limit ended the guest |
 //! | 125 | | zvm itself failed, or the command line is wrong |

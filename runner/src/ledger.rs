@@ -1,33 +1,39 @@
 //! What the VM process writes down while it runs, so that it survives a kill.
 //!
-//! The ledger is a shared anonymous mapping made before the fork: counters and a
-//! digest per channel, the peak of the linear memory, the limits that refused
-//! something, the tail of stderr and, last of all, the verdict. The child writes;
-//! the parent reads once the child is gone, whichever way it went. It is the only
-//! way from child to parent: no pipe that could fill, no descriptor to keep.
+//! The ledger is a shared mapping made before the fork, anonymous or of a sealed
+//! file: counters and a digest per channel, the peak of the linear memory, the
+//! limits that refused something, the tail of stderr and, last of all, the verdict.
+//! The child writes; the parent reads once the child is gone, whichever way it
+//! went. It is the only way from child to parent: no pipe that could fill, no
+//! descriptor to keep.
 //!
 //! A compromised child can write lies here, but the parent takes only numbers and
 //! bytes from it, bounded by its own sizes.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::outcome::Limit;
 use crate::sys::{self, SharedMemory};
 
+type SysResult<T> = Result<T, sys::SysError>;
+
 const WORD: usize = 8;
 /// Words before the channels' own: memory peak, limits reached, length of all that
-/// was written to stderr, length of the verdict.
-const HEAD_WORDS: usize = 4;
+/// was written to stderr, length of the verdict, when the guest began.
+const HEAD_WORDS: usize = 5;
 const MEMORY_PEAK: usize = 0;
 const LIMITS_REACHED: usize = 1;
 const STDERR_TOTAL: usize = 2;
 const VERDICT_LENGTH: usize = 3;
+const BEGAN: usize = 4;
 /// Per channel: four counters, a mark that there is a digest, the digest.
 const WORDS_PER_CHANNEL: usize = 9;
 const DIGEST_MARK: usize = 4;
 const DIGEST: usize = 5;
-/// Room for the verdict; a longer message is cut by whoever writes it.
+/// Room for the verdict, before the ring of stderr; a longer message is cut by
+/// whoever writes it.
 const VERDICT_BYTES: usize = 16 << 10;
 
 /// Shared account of one session. Clones refer to the same memory.
@@ -58,6 +64,47 @@ impl Ledger {
             channels,
             stderr_bytes,
         })
+    }
+
+    /// Makes an empty ledger in a file, by which a process that is not our child
+    /// by fork can be given it: see [`Ledger::open`].
+    pub fn new_file(channels: usize, stderr_bytes: usize) -> SysResult<(Self, OwnedFd)> {
+        let words = HEAD_WORDS + channels * WORDS_PER_CHANNEL;
+        let fd = SharedMemory::new_file(words, stderr_bytes + VERDICT_BYTES)?;
+        let ledger = Self::open(&fd, channels, stderr_bytes)?;
+        Ok((ledger, fd))
+    }
+
+    /// The ledger in a file that [`Ledger::new_file`] made with the same numbers.
+    pub fn open(fd: impl AsFd, channels: usize, stderr_bytes: usize) -> SysResult<Self> {
+        let words = HEAD_WORDS + channels * WORDS_PER_CHANNEL;
+        let memory = SharedMemory::open(fd, words, stderr_bytes + VERDICT_BYTES)?;
+        Ok(Ledger {
+            memory: Arc::new(memory),
+            channels,
+            stderr_bytes,
+        })
+    }
+
+    /// The same memory, used for so many channels and so much of stderr; none if
+    /// it was made for less. Both processes must use the same numbers.
+    pub fn shaped(&self, channels: usize, stderr_bytes: usize) -> Option<Self> {
+        let fits = channels <= self.channels && stderr_bytes <= self.stderr_bytes;
+        fits.then(|| Ledger {
+            memory: Arc::clone(&self.memory),
+            channels,
+            stderr_bytes,
+        })
+    }
+
+    /// Notes that the guest's first instruction comes next.
+    pub fn begin(&self, monotonic_nanoseconds: u64) {
+        self.put(BEGAN, monotonic_nanoseconds);
+    }
+
+    /// When the guest began, on the host's monotonic clock; none if it did not.
+    pub fn began(&self) -> Option<u64> {
+        Some(self.get(BEGAN)).filter(|nanoseconds| *nanoseconds > 0)
     }
 
     fn word(&self, index: usize) -> Option<&AtomicU64> {
@@ -152,7 +199,7 @@ impl Ledger {
         if text.len() > VERDICT_BYTES {
             return false;
         }
-        self.store(self.stderr_bytes, text);
+        self.store(0, text);
         self.put(VERDICT_LENGTH, text.len() as u64);
         true
     }
@@ -160,7 +207,7 @@ impl Ledger {
     /// The verdict; empty if the child did not come so far.
     pub fn verdict(&self) -> Vec<u8> {
         let length = self.get(VERDICT_LENGTH).min(VERDICT_BYTES as u64);
-        self.load(self.stderr_bytes, length as usize)
+        self.load(0, length as usize)
     }
 
     /// Appends to the ring that holds the end of stderr.
@@ -176,20 +223,21 @@ impl Ledger {
         let kept = bytes.get(skipped..).unwrap_or_default();
         let start = ((total + skipped as u64) % capacity as u64) as usize;
         let (first, second) = kept.split_at(kept.len().min(capacity - start));
-        self.store(start, first);
-        self.store(0, second);
+        self.store(VERDICT_BYTES + start, first);
+        self.store(VERDICT_BYTES, second);
     }
 
     fn store(&self, offset: usize, data: &[u8]) {
-        let ring = self.memory.bytes().get(offset..).unwrap_or_default();
-        for (slot, byte) in ring.iter().zip(data) {
+        let slots = self.memory.bytes().get(offset..).unwrap_or_default();
+        for (slot, byte) in slots.iter().zip(data) {
             slot.store(*byte, Ordering::Relaxed);
         }
     }
 
     fn load(&self, offset: usize, length: usize) -> Vec<u8> {
-        let ring = self.memory.bytes().get(offset..).unwrap_or_default();
-        ring.iter()
+        let slots = self.memory.bytes().get(offset..).unwrap_or_default();
+        slots
+            .iter()
             .take(length)
             .map(|slot| slot.load(Ordering::Relaxed))
             .collect()
@@ -200,11 +248,11 @@ impl Ledger {
         let capacity = self.stderr_bytes;
         let total = self.get(STDERR_TOTAL);
         if total <= capacity as u64 {
-            return self.load(0, total as usize);
+            return self.load(VERDICT_BYTES, total as usize);
         }
         let start = (total % capacity.max(1) as u64) as usize;
-        let mut tail = self.load(start, capacity - start);
-        tail.extend(self.load(0, start));
+        let mut tail = self.load(VERDICT_BYTES + start, capacity - start);
+        tail.extend(self.load(VERDICT_BYTES, start));
         tail
     }
 }
@@ -254,6 +302,34 @@ mod tests {
         let digest = std::array::from_fn(|at| at as u8);
         ledger.set_digest(1, digest);
         assert_eq!((ledger.digest(0), ledger.digest(1)), (None, Some(digest)));
+    }
+
+    #[test]
+    fn a_ledger_in_a_file_is_the_same_for_all_who_open_it() {
+        let (ours, file) = Ledger::new_file(4, 64).unwrap();
+        let theirs = Ledger::open(&file, 4, 64).unwrap();
+        assert!(theirs.shaped(5, 8).is_none() && theirs.shaped(4, 65).is_none());
+        let (ours, theirs) = (ours.shaped(1, 8).unwrap(), theirs.shaped(1, 8).unwrap());
+        theirs.append_stderr(b"0123456789");
+        theirs.set_digest(0, [7; 32]);
+        assert!(theirs.set_verdict(b"done"));
+        assert_eq!(ours.stderr_tail(), b"23456789");
+        assert_eq!((ours.digest(0), ours.digest(1)), (Some([7; 32]), None));
+        assert_eq!(ours.verdict(), b"done");
+        assert_eq!(ours.began(), None);
+        theirs.begin(5);
+        assert_eq!(ours.began(), Some(5));
+    }
+
+    #[test]
+    fn a_ledger_cannot_be_cut_under_its_reader() {
+        let (_, file) = Ledger::new_file(1, 8).unwrap();
+        assert!(rustix::fs::ftruncate(&file, 0).is_err());
+        assert!(Ledger::open(&file, 100_000, 8).is_err());
+        let flags = rustix::fs::MemfdFlags::CLOEXEC;
+        let plain = rustix::fs::memfd_create("plain", flags).unwrap();
+        rustix::fs::ftruncate(&plain, 1 << 20).unwrap();
+        assert!(Ledger::open(&plain, 1, 8).is_err());
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //!
 //! Trust zones, from outside in:
 //!
-//! 1. `manifest`, `session` (parent), `report`: the caller's word is checked
-//!    for form, then believed. No guest byte decides anything here.
+//! 1. `manifest`, `session` (parent), `serve` (daemon), `report`: the caller's word
+//!    is checked for form, then believed. No guest byte decides anything here.
 //! 2. `compile`: looks at a stranger's module before any of it is native code.
 //! 3. `engine`, `guest`, `channel`: the child process. Whatever the guest passes
 //!    (pointers, lengths, names, tar images) is hostile and checked here.
@@ -26,6 +26,7 @@ pub mod manifest;
 pub mod outcome;
 pub mod receipt;
 pub mod report;
+pub mod serve;
 pub mod session;
 pub mod sys;
 #[cfg(feature = "template")]

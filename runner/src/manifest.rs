@@ -151,6 +151,15 @@ impl Manifest {
         parse_digest(&self.seed)
     }
 
+    /// The descriptor of each entry, in the order program, layers, channels.
+    pub fn descriptors(&self) -> impl Iterator<Item = usize> {
+        let layers = self.layers.iter().map(|layer| layer.descriptor);
+        let channels = self.channels.iter().map(|channel| channel.descriptor);
+        std::iter::once(self.program.descriptor)
+            .chain(layers)
+            .chain(channels)
+    }
+
     fn check(&self, descriptors: usize) -> Result<(), Error> {
         check_name("/job", &self.job)?;
         check_name("/node", &self.node)?;

@@ -17,7 +17,10 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU8, AtomicU64};
 use std::time::Duration;
 
-use rustix::fs::FileType;
+use rustix::fs::{
+    FileType, MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate,
+    memfd_create,
+};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use rustix::process::Pid;
@@ -37,6 +40,11 @@ impl fmt::Display for SysError {
 }
 
 impl std::error::Error for SysError {}
+
+const NO_MEMORY: SysError = SysError {
+    call: "mmap",
+    errno: Errno::NOMEM,
+};
 
 /// Turns an `Errno` into a [`SysError`] that says which call it came from.
 pub fn failed(call: &'static str) -> impl FnOnce(Errno) -> SysError {
@@ -87,10 +95,7 @@ impl Mapping {
             )
         }
         .map_err(failed("mmap"))?;
-        let start = NonNull::new(start.cast()).ok_or(SysError {
-            call: "mmap",
-            errno: Errno::NOMEM,
-        })?;
+        let start = NonNull::new(start.cast()).ok_or(NO_MEMORY)?;
         Ok(Mapping { start, length })
     }
 }
@@ -132,19 +137,58 @@ unsafe impl Sync for SharedMemory {}
 
 impl SharedMemory {
     pub fn new(words: usize, bytes: usize) -> Result<Self, SysError> {
-        let length = Self::length(words, bytes).ok_or(SysError {
-            call: "mmap",
-            errno: Errno::NOMEM,
-        })?;
+        let length = Self::length(words, bytes).ok_or(NO_MEMORY)?;
         let prot = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: the kernel chooses the address, so no live memory is replaced.
         let start =
             unsafe { mmap_anonymous(ptr::null_mut(), length, prot, MapFlags::SHARED) }
                 .map_err(failed("mmap"))?;
-        let start = NonNull::new(start.cast()).ok_or(SysError {
-            call: "mmap",
-            errno: Errno::NOMEM,
-        })?;
+        Self::at(start, words, bytes)
+    }
+
+    /// Makes the memory as a file, which another process can map with
+    /// [`SharedMemory::open`]. Nobody can shrink it under its other readers.
+    pub fn new_file(words: usize, bytes: usize) -> Result<OwnedFd, SysError> {
+        let length = Self::length(words, bytes).ok_or(NO_MEMORY)?;
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let fd = memfd_create("shared", flags).map_err(failed("memfd_create"))?;
+        ftruncate(&fd, length as u64).map_err(failed("ftruncate"))?;
+        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+        fcntl_add_seals(&fd, seals).map_err(failed("fcntl"))?;
+        Ok(fd)
+    }
+
+    /// Maps a file of [`SharedMemory::new_file`] of this size.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when the file is shorter or could still become so.
+    pub fn open(fd: impl AsFd, words: usize, bytes: usize) -> Result<Self, SysError> {
+        let length = Self::length(words, bytes).ok_or(NO_MEMORY)?;
+        let stat = rustix::fs::fstat(&fd).map_err(failed("fstat"))?;
+        let seals = fcntl_get_seals(&fd).map_err(failed("fcntl"))?;
+        let long = u64::try_from(stat.st_size).is_ok_and(|size| size >= length as u64);
+        if !long || !seals.contains(SealFlags::SHRINK) {
+            return Err(SysError {
+                call: "mmap",
+                errno: Errno::INVAL,
+            });
+        }
+        let prot = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: the kernel chooses the address, so no live memory is replaced;
+        // the file is as long as the mapping, and sealed so that it stays so.
+        let start =
+            unsafe { mmap(ptr::null_mut(), length, prot, MapFlags::SHARED, &fd, 0) }
+                .map_err(failed("mmap"))?;
+        Self::at(start, words, bytes)
+    }
+
+    fn at(
+        start: *mut std::ffi::c_void,
+        words: usize,
+        bytes: usize,
+    ) -> Result<Self, SysError> {
+        let start = NonNull::new(start.cast()).ok_or(NO_MEMORY)?;
         Ok(SharedMemory {
             start,
             words,
@@ -205,7 +249,40 @@ pub fn fork() -> Result<Fork, SysError> {
     }
 }
 
-/// How a child ended, and the processor time that it used.
+/// Forks a child of this process's *parent*: a sibling, which the parent reaps.
+/// Call it only while the process has a single thread, as [`fork`].
+///
+/// Only the parent may wait for it; here, its number is all that is ever known.
+pub fn fork_sibling() -> Result<Fork, SysError> {
+    let flags = libc::CLONE_PARENT | libc::SIGCHLD;
+    let flags = libc::c_long::from(flags);
+    // SAFETY: without CLONE_VM and without a stack this is a fork: the child has
+    // its own copy of all memory and returns from the same call. glibc's hooks are
+    // not run: they would unlock what another thread holds, and there is none. No
+    // address is given, so the order of these zeros does not matter.
+    let result = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    match i32::try_from(result).ok().and_then(Pid::from_raw) {
+        Some(_) if result < 0 => Err(last_error("clone")),
+        Some(pid) => Ok(Fork::Parent(pid)),
+        None => Ok(Fork::Child),
+    }
+}
+
+/// A child that has ended and was not reaped yet, if there is one.
+pub fn ended_child() -> Option<Pid> {
+    // SAFETY: plain numbers, for which zero is a value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` is a live value of the right type.
+    let result = unsafe { libc::waitid(libc::P_ALL, 0, &mut info, options) };
+    if result != 0 {
+        return None;
+    }
+    // SAFETY: waitid has filled in the fields of a child, or left them zero.
+    Pid::from_raw(unsafe { info.si_pid() })
+}
+
+/// How a child ended, and what it used.
 #[derive(Clone, Copy, Debug)]
 pub struct Ended {
     /// Exit status, if it exited.
@@ -213,6 +290,8 @@ pub struct Ended {
     /// Signal, if one ended it.
     pub signal: Option<i32>,
     pub cpu: Duration,
+    /// Most memory of the host that it had at once.
+    pub resident_peak_bytes: u64,
 }
 
 /// Waits for `child` to end and reaps it.
@@ -237,6 +316,7 @@ pub fn wait(child: Pid) -> Result<Ended, SysError> {
         status: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
         signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)),
         cpu: duration(usage.ru_utime) + duration(usage.ru_stime),
+        resident_peak_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0) << 10,
     })
 }
 
@@ -296,6 +376,22 @@ pub fn take_descriptor(number: RawFd) -> Result<OwnedFd, SysError> {
     // SAFETY: open, as was just asked, and owned by nothing in this process: it
     // was inherited, and the caller takes each number once.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// The numbers of all descriptors that this process has open.
+pub fn open_descriptors() -> Result<Vec<RawFd>, SysError> {
+    let unlisted = |_| SysError {
+        call: "list /proc/self/fd",
+        errno: Errno::IO,
+    };
+    let entries = std::fs::read_dir("/proc/self/fd").map_err(unlisted)?;
+    let numbers: Vec<RawFd> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    // The listing's own is among them, and closed by now.
+    // SAFETY: F_GETFD only asks; a number that is not open is an error.
+    let is_open = |fd: &RawFd| unsafe { libc::fcntl(*fd, libc::F_GETFD) } >= 0;
+    Ok(numbers.into_iter().filter(is_open).collect())
 }
 
 /// Closes every descriptor of the process that is not in `keep`.
@@ -376,6 +472,45 @@ pub fn release_end_signals() -> Result<(), SysError> {
         return Err(last_error("sigprocmask"));
     }
     Ok(())
+}
+
+/// Where the kernel shows this process's command line from.
+#[derive(Clone, Copy, Debug)]
+pub struct CommandLine {
+    start: usize,
+    length: usize,
+}
+
+impl CommandLine {
+    /// Looks it up; none where the kernel does not say.
+    pub fn find() -> Option<Self> {
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        // The name may hold anything; behind it are numbers. See proc(5).
+        let (_, numbers) = stat.rsplit_once(") ")?;
+        let mut numbers = numbers.split(' ').skip(45);
+        let start: usize = numbers.next()?.parse().ok()?;
+        let end: usize = numbers.next()?.parse().ok()?;
+        let length = end.checked_sub(start)?;
+        (start > 0 && length > 2).then_some(CommandLine { start, length })
+    }
+
+    /// Shows `title` instead of the command line, as far as its room goes. The
+    /// words of the command line are lost: read them before.
+    pub fn write(&self, title: &[u8]) {
+        let room = self.length.saturating_sub(2);
+        let title = title.get(..room).unwrap_or(title);
+        let start: *mut u8 = ptr::with_exposed_provenance_mut(self.start);
+        // SAFETY: by the kernel's word these bytes of the stack's top hold the
+        // words of the command line, one after another, and belong to this
+        // process, which has one thread; `title` is shorter. A last byte that is
+        // not zero tells the kernel that this is a title, and ends at the first
+        // zero.
+        unsafe {
+            ptr::write_bytes(start, 0, self.length);
+            ptr::copy_nonoverlapping(title.as_ptr(), start, title.len());
+            start.add(self.length - 1).write(1);
+        }
+    }
 }
 
 /// Gives this process the lowest best-effort weight for disks.

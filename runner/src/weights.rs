@@ -10,7 +10,17 @@ const NICE: i32 = 5;
 
 /// Lowers the weights of this process, and of its children to come.
 pub fn yield_to_storage() {
+    yield_memory_and_disk();
+    yield_processor();
+}
+
+/// First to go when memory is short, last to get the disk.
+pub fn yield_memory_and_disk() {
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
-    let _ = rustix::process::nice(NICE);
     let _ = sys::lower_io_weight();
+}
+
+/// Last to get the processor.
+pub fn yield_processor() {
+    let _ = rustix::process::nice(NICE);
 }

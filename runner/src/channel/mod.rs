@@ -16,7 +16,7 @@ mod file;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::FileType;
+use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno as HostErrno;
 use serde::{Deserialize, Serialize};
 
@@ -100,12 +100,10 @@ impl Channel {
         index: usize,
     ) -> Result<Self, String> {
         let size = regular_size(&fd)?;
-        if size.is_some() && spec.direction == Direction::Write {
-            let flags =
-                rustix::fs::fcntl_getfl(&fd).map_err(|e| format!("fcntl: {e}"))?;
-            if flags.contains(rustix::fs::OFlags::APPEND) {
-                return Err("is opened for appending".to_owned());
-            }
+        let flags = check_mode(&fd, spec.direction)?;
+        let writes = size.is_some() && spec.direction == Direction::Write;
+        if writes && flags.contains(OFlags::APPEND) {
+            return Err("is opened for appending".to_owned());
         }
         Ok(Self::new(spec, fd, size, ledger, index))
     }
@@ -119,6 +117,7 @@ impl Channel {
         index: usize,
     ) -> Result<Self, String> {
         regular_size(&fd)?;
+        check_mode(&fd, spec.direction)?;
         Ok(Self::new(spec, fd, None, ledger, index))
     }
 
@@ -158,6 +157,12 @@ impl Channel {
     /// Length of a regular file; `None` for a stream.
     pub fn size(&self) -> Option<u64> {
         self.size
+    }
+
+    /// True when what was written cannot be read back by this descriptor.
+    pub fn is_write_only(&self) -> bool {
+        let flags = rustix::fs::fcntl_getfl(&self.fd);
+        flags.is_ok_and(|flags| flags & OFlags::ACCMODE == OFlags::WRONLY)
     }
 
     pub fn position(&self) -> u64 {
@@ -387,6 +392,22 @@ fn regular_size(fd: &OwnedFd) -> Result<Option<u64>, String> {
         FileType::RegularFile => Ok(Some(stat.st_size.unsigned_abs())),
         FileType::Fifo | FileType::Socket | FileType::CharacterDevice => Ok(None),
         other => Err(format!("is a {other:?}, not a file or a stream")),
+    }
+}
+
+/// The flags of `fd`, if it was opened so that bytes can go in that direction.
+fn check_mode(fd: &OwnedFd, direction: Direction) -> Result<OFlags, String> {
+    let flags = rustix::fs::fcntl_getfl(fd).map_err(|errno| format!("fcntl: {errno}"))?;
+    let mode = flags & OFlags::ACCMODE;
+    match direction {
+        _ if flags.contains(OFlags::PATH) => Err("is a path only, not opened".to_owned()),
+        Direction::Read if mode == OFlags::WRONLY => {
+            Err("is opened for writing only; an input is read".to_owned())
+        }
+        Direction::Write if mode == OFlags::RDONLY => {
+            Err("is opened for reading only; an output is written".to_owned())
+        }
+        _ => Ok(flags),
     }
 }
 

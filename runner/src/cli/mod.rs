@@ -4,10 +4,11 @@
 //! codes), `run` and `inspect` for people. Everything is decided by arguments; the
 //! environment only says where a user's cache is.
 
-mod args;
+pub(crate) mod args;
 mod compile;
 mod inspect;
 mod run;
+mod serve;
 mod session;
 
 #[cfg(feature = "compiler")]
@@ -20,6 +21,7 @@ use crate::engine;
 use crate::error::{Code, Error};
 use crate::exit;
 use crate::lockdown;
+use crate::serve::zygote;
 
 const HELP: &str = include_str!("help.txt");
 
@@ -33,6 +35,8 @@ pub fn main(args: Vec<OsString>) -> u8 {
             print(HELP)
         }
         Some("session") => session::main(rest),
+        Some("serve") => serve::main(rest),
+        Some(zygote::COMMAND) => zygote::main(rest),
         Some("run") => run::main(rest),
         Some("compile") => compile::main(rest),
         Some("inspect") => inspect::main(rest),

@@ -2,13 +2,13 @@
 
 use std::ffi::OsString;
 use std::io::{Read, stdin};
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::RawFd;
 
 use crate::error::{Code, Error};
 use crate::lockdown::{Options, Plan};
-use crate::manifest::{self, Manifest};
+use crate::manifest;
 use crate::report::Report;
-use crate::session::{self, Session, Setting};
+use crate::session::{self, Setting};
 use crate::sys;
 
 use super::args::{Words, unknown, usage};
@@ -34,7 +34,8 @@ fn run(words: Vec<OsString>) -> Result<Report, Error> {
         fds.push(fd.map_err(|error| usage(format!("descriptor {number}: {error}")))?);
     }
     let manifest = manifest::parse(&read_manifest()?, fds.len())?;
-    session::run(gather(manifest, fds)?, Plan::prepare(&options)?)
+    let session = session::gather(manifest, fds, Setting::Node)?;
+    session::run(session, Plan::prepare(&options)?)
 }
 
 /// Parses `--descriptors N,N,…`, whose list may be empty, and options of the
@@ -80,31 +81,6 @@ fn read_manifest() -> Result<Vec<u8>, Error> {
         return Err(Error::refused(Code::BadManifest, message));
     }
     Ok(text)
-}
-
-/// Gives each entry of the manifest a descriptor of its own.
-fn gather(manifest: Manifest, fds: Vec<OwnedFd>) -> Result<Session, Error> {
-    let take = |index: usize| -> Result<OwnedFd, Error> {
-        let fd = fds
-            .get(index)
-            .ok_or_else(|| Error::failure("descriptor", index))?;
-        fd.try_clone().map_err(|error| Error::failure("dup", error))
-    };
-    let program = take(manifest.program.descriptor)?;
-    let layers = manifest.layers.iter().map(|layer| take(layer.descriptor));
-    let layers = layers.collect::<Result<_, _>>()?;
-    let channels = manifest
-        .channels
-        .iter()
-        .map(|channel| take(channel.descriptor));
-    let channels = channels.collect::<Result<_, _>>()?;
-    Ok(Session {
-        manifest,
-        program,
-        layers,
-        channels,
-        setting: Setting::Node,
-    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! of all imports, so a module that got past the compiler's policy with an import
 //! of a wrong type still cannot be called.
 
-use wasmtime::{Engine, ExternType, Linker, Module, Store};
+use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, Store};
 
 use crate::error::{Code, Error};
 use crate::ledger::Ledger;
@@ -24,24 +24,41 @@ pub struct Ended {
     pub wasi: Wasi,
 }
 
-/// Runs `_start` of `module` in `wasi`.
+/// A module whose imports are resolved: all that a run needs and no job decides.
+pub struct Ready {
+    pre: InstancePre<Guest>,
+}
+
+/// Links `module`.
 ///
 /// # Errors
 ///
 /// A module that cannot be linked is [`Code::BadArtefact`].
+pub fn prepare(engine: &Engine, module: &Module) -> Result<Ready, Error> {
+    let mut linker = Linker::new(engine);
+    wasi::add_to_linker(&mut linker, module)
+        .map_err(|error| Error::failure("link", error))?;
+    let pre = linker.instantiate_pre(module).map_err(|error| {
+        Error::refused(Code::BadArtefact, format!("program: {error:#}"))
+    })?;
+    Ok(Ready { pre })
+}
+
+/// Runs `_start` of a module in `wasi`.
+///
+/// # Errors
+///
+/// A module without `_start` is [`Code::BadArtefact`].
 pub fn run(
-    engine: &Engine,
-    module: &Module,
+    ready: &Ready,
     wasi: Wasi,
     ledger: &Ledger,
     memory_bytes: u64,
 ) -> Result<Ended, Error> {
-    let mut linker = Linker::new(engine);
-    wasi::add_to_linker(&mut linker, module)
-        .map_err(|error| Error::failure("link", error))?;
+    let module = ready.pre.module();
     let limiter = Limiter::new(ledger.clone(), memory_bytes);
     let mut store = Store::new(
-        engine,
+        module.engine(),
         Guest {
             wasi,
             limiter,
@@ -55,14 +72,13 @@ pub fn run(
             wasi: store.into_data().wasi,
         });
     }
-    let ready = linker.instantiate_pre(module).map_err(|error| {
-        Error::refused(Code::BadArtefact, format!("program: {error:#}"))
-    })?;
-    let outcome = match ready.instantiate(&mut store) {
+    ledger.begin(monotonic_nanoseconds());
+    let outcome = match ready.pre.instantiate(&mut store) {
         Ok(instance) => {
             let start = instance
                 .get_typed_func::<(), ()>(&mut store, "_start")
                 .map_err(|_| no_start())?;
+            ledger.begin(monotonic_nanoseconds());
             let result = start.call(&mut store, ());
             ending(&mut store, result, false)
         }
@@ -72,6 +88,20 @@ pub fn run(
         outcome,
         wasi: store.into_data().wasi,
     })
+}
+
+/// Finds out how this host's clock is read; nothing could later.
+pub fn warm_up_clock() {
+    let _ = monotonic_nanoseconds();
+}
+
+/// The host's clock, for the account of times only. It is read without a system
+/// call, which a VM that is locked down could not make.
+fn monotonic_nanoseconds() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let nanoseconds = u64::try_from(now.tv_nsec).unwrap_or(0);
+    seconds * 1_000_000_000 + nanoseconds
 }
 
 fn no_start() -> Error {

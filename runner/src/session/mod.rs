@@ -19,14 +19,15 @@
 //! native code) and runs it. The parent never touches any of that; it only counts
 //! time and reads the ledger and the staged outputs.
 
-mod outputs;
-mod verdict;
-mod vm;
-mod watch;
+pub(crate) mod outputs;
+pub(crate) mod verdict;
+pub(crate) mod vm;
+pub(crate) mod warm;
+pub(crate) mod watch;
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::channel::Direction;
 use crate::error::Error;
@@ -38,6 +39,7 @@ use crate::receipt;
 use crate::report::{self, ChannelReport, Report};
 use crate::sys::{self, Fork};
 
+use outputs::{Digests, Kept};
 use verdict::Verdict;
 use watch::Stopped;
 
@@ -98,38 +100,123 @@ pub fn run(session: Session, plan: Plan) -> Result<Report, Error> {
     } = session;
     // An input that is a pipe must see its reader go when the VM goes.
     drop((program, layers));
-    let mut outputs = outputs::keep(&manifest, channels, setting);
+    let outputs = outputs::keep(&manifest, channels, setting);
     let deadlines = watch::Deadlines::new(&limits, started);
     let listener = (setting == Setting::Node).then(rustix::stdio::stdout);
     let (ended, stopped) = watch::watch(child, &deadlines, &signals, listener)?;
     let wall = started.elapsed();
-    let outcome = conclude(&manifest, ended, stopped, &ledger)?;
-    let channels = channel_reports(&manifest, &ledger, &outcome, &mut outputs)?;
+    let ending = Ending {
+        outcome: conclude(&manifest, ended, stopped, &ledger)?,
+        wall,
+        cpu: ended.cpu,
+    };
+    let digests = match ending.is_complete() {
+        true => outputs
+            .iter()
+            .map(Kept::digests)
+            .collect::<Result<_, _>>()?,
+        false => Vec::new(),
+    };
+    report(&manifest, &ledger, ending, &outputs, &digests)
+}
+
+/// Gives each entry of a manifest the descriptor that it names, out of `fds`.
+pub fn gather(
+    manifest: Manifest,
+    fds: Vec<OwnedFd>,
+    setting: Setting,
+) -> Result<Session, Error> {
+    let mut uses = vec![0usize; fds.len()];
+    for descriptor in manifest.descriptors() {
+        if let Some(count) = uses.get_mut(descriptor) {
+            *count += 1;
+        }
+    }
+    let mut fds: Vec<Option<OwnedFd>> = fds.into_iter().map(Some).collect();
+    let mut take = |descriptor: usize| -> Result<OwnedFd, Error> {
+        let missing = || Error::failure("descriptor", descriptor);
+        let count = uses.get_mut(descriptor).ok_or_else(missing)?;
+        let fd = fds.get_mut(descriptor).ok_or_else(missing)?;
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            return fd.take().ok_or_else(missing);
+        }
+        let fd = fd.as_ref().ok_or_else(missing)?;
+        fd.try_clone().map_err(|error| Error::failure("dup", error))
+    };
+    let program = take(manifest.program.descriptor)?;
+    let layers = manifest.layers.iter().map(|layer| take(layer.descriptor));
+    let layers = layers.collect::<Result<_, _>>()?;
+    let channels = manifest.channels.iter();
+    let channels = channels.map(|channel| take(channel.descriptor));
+    let channels = channels.collect::<Result<_, _>>()?;
+    Ok(Session {
+        manifest,
+        program,
+        layers,
+        channels,
+        setting,
+    })
+}
+
+/// How a VM ended, and what it used.
+pub(crate) struct Ending {
+    pub outcome: Outcome,
+    pub wall: Duration,
+    pub cpu: Duration,
+}
+
+impl Ending {
+    /// False when a deadline or a signal cut the run off: the caller drops its
+    /// outputs, and hashing them would only keep it waiting.
+    pub fn is_complete(&self) -> bool {
+        !matches!(
+            self.outcome,
+            Outcome::Killed { .. }
+                | Outcome::Limit {
+                    limit: Limit::WallSeconds | Limit::CpuSeconds,
+                    ..
+                }
+        )
+    }
+}
+
+/// Writes the report. `digests` are those of `outputs`, in the same order; empty
+/// for an ending that is not complete.
+pub(crate) fn report(
+    manifest: &Manifest,
+    ledger: &Ledger,
+    ending: Ending,
+    outputs: &[Kept],
+    digests: &[Option<Digests>],
+) -> Result<Report, Error> {
+    let channels = channel_reports(manifest, ledger, outputs, digests)?;
     let stderr_tail = ledger.stderr_tail();
-    let receipt = receipt::receipt(&manifest, &outcome, &channels, &stderr_tail);
+    let receipt = receipt::receipt(manifest, &ending.outcome, &channels, &stderr_tail);
+    let limits = ledger.limits_reached().into_iter();
     Ok(Report {
         version: report::VERSION,
-        outcome,
-        wall_seconds: report::seconds(wall),
-        cpu_seconds: report::seconds(ended.cpu),
+        outcome: ending.outcome,
+        wall_seconds: report::seconds(ending.wall),
+        cpu_seconds: report::seconds(ending.cpu),
         memory_peak_bytes: ledger.memory_peak(),
         channels,
         stderr_tail: String::from_utf8_lossy(&stderr_tail).into_owned(),
-        limits_reached: ledger
-            .limits_reached()
-            .into_iter()
-            .map(Limit::name)
-            .collect(),
-        program_sha256: manifest.program.sha256,
+        limits_reached: limits.map(Limit::name).collect(),
+        program_sha256: manifest.program.sha256.clone(),
         receipt,
     })
 }
 
-/// Names both processes `zvm:<job>:<node>`, as far as 15 bytes go; the command
-/// line, which the caller chose, holds it in full.
-fn set_title(manifest: &Manifest) {
-    let title = format!("zvm:{}:{}", manifest.job, manifest.node);
-    let short: Vec<u8> = title.bytes().take(15).collect();
+/// How a VM shows in the process table.
+pub(crate) fn title(manifest: &Manifest) -> String {
+    format!("zvm:{}:{}", manifest.job, manifest.node)
+}
+
+/// Names this process `zvm:<job>:<node>`, as far as 15 bytes go; the command line
+/// holds it in full.
+pub(crate) fn set_title(manifest: &Manifest) {
+    let short: Vec<u8> = title(manifest).bytes().take(15).collect();
     if let Ok(name) = CString::new(short) {
         // A name is a courtesy; a session runs without it.
         let _ = rustix::thread::set_name(&name);
@@ -138,7 +225,7 @@ fn set_title(manifest: &Manifest) {
 
 /// Decides the outcome from how the child ended, why it was stopped (if it was)
 /// and its verdict (if it came so far).
-fn conclude(
+pub(crate) fn conclude(
     manifest: &Manifest,
     ended: sys::Ended,
     stopped: Option<Stopped>,
@@ -216,19 +303,9 @@ fn is_crash(signal: i32) -> bool {
 fn channel_reports(
     manifest: &Manifest,
     ledger: &Ledger,
-    outcome: &Outcome,
-    outputs: &mut [outputs::Kept],
+    outputs: &[Kept],
+    digests: &[Option<Digests>],
 ) -> Result<Vec<ChannelReport>, Error> {
-    // Outputs of a run that a deadline or a signal cut off are dropped by the
-    // caller; hashing them would only keep it waiting.
-    let complete = !matches!(
-        outcome,
-        Outcome::Killed { .. }
-            | Outcome::Limit {
-                limit: Limit::WallSeconds | Limit::CpuSeconds,
-                ..
-            }
-    );
     let mut reports = Vec::with_capacity(manifest.channels.len());
     let entries = manifest.channels.iter().zip(outputs);
     for (index, (entry, output)) in entries.enumerate() {
@@ -247,9 +324,9 @@ fn channel_reports(
         };
         if entry.direction == Direction::Read {
             report.blake3 = ledger.digest(index).map(|digest| hex(&digest));
-        } else if complete && let Some(digests) = output.digests()? {
-            report.blake3 = Some(digests.blake3);
-            report.md5 = Some(digests.md5);
+        } else if let Some(Some(digests)) = digests.get(index) {
+            report.blake3 = Some(hex(&digests.blake3));
+            report.md5 = Some(hex(&digests.md5));
         }
         reports.push(report);
     }

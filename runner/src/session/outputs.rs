@@ -1,8 +1,8 @@
 //! The parent's hold on the staged outputs: their sizes and digests at the end.
 //!
-//! Hashing happens after the guest has ended, in the parent, so it takes none of
-//! the guest's time and no compromised guest can answer for it. BLAKE3 is for
-//! receipts, MD5 because Swift's ETag is one.
+//! Hashing happens after the guest has ended, in the parent or a helper of its, so
+//! it takes none of the guest's time and no compromised guest can answer for it.
+//! BLAKE3 is for receipts, MD5 because Swift's ETag is one.
 
 use std::os::fd::OwnedFd;
 
@@ -12,7 +12,7 @@ use rustix::io::{pread, retry_on_intr};
 
 use crate::channel::Direction;
 use crate::error::Error;
-use crate::manifest::{Manifest, hex};
+use crate::manifest::Manifest;
 
 use super::Setting;
 
@@ -28,25 +28,49 @@ pub enum Kept {
     Output(OwnedFd),
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digests {
-    pub blake3: String,
-    pub md5: String,
+    pub blake3: [u8; 32],
+    pub md5: [u8; 16],
 }
 
 /// Sorts the channels' descriptors; those of inputs and streams are closed.
 pub fn keep(manifest: &Manifest, channels: Vec<OwnedFd>, setting: Setting) -> Vec<Kept> {
     let entries = manifest.channels.iter().zip(channels);
     entries
-        .map(|(entry, fd)| match rustix::fs::fstat(&fd) {
-            Ok(stat) if is_regular(stat.st_mode) && !setting.is_stream(entry) => {
-                match entry.direction {
-                    Direction::Read => Kept::Input(stat.st_size.unsigned_abs()),
-                    Direction::Write => Kept::Output(fd),
-                }
-            }
+        .map(|(entry, fd)| match regular_size(&fd) {
+            Some(size) if !setting.is_stream(entry) => match entry.direction {
+                Direction::Read => Kept::Input(size),
+                Direction::Write => Kept::Output(fd),
+            },
             _ => Kept::Stream,
         })
         .collect()
+}
+
+/// As [`keep`] on a node, of descriptors that will be sent away: `fds` are by the
+/// manifest's numbers, and outputs are duplicated.
+pub fn keep_copies(manifest: &Manifest, fds: &[OwnedFd]) -> Result<Vec<Kept>, Error> {
+    let entries = manifest.channels.iter();
+    entries
+        .map(|entry| {
+            let fd = fds.get(entry.descriptor);
+            let fd = fd.ok_or_else(|| Error::failure("descriptor", entry.descriptor))?;
+            match (regular_size(fd), entry.direction) {
+                (Some(size), Direction::Read) => Ok(Kept::Input(size)),
+                (Some(_), Direction::Write) => fd
+                    .try_clone()
+                    .map(Kept::Output)
+                    .map_err(|error| Error::failure("dup", error)),
+                (None, _) => Ok(Kept::Stream),
+            }
+        })
+        .collect()
+}
+
+fn regular_size(fd: &OwnedFd) -> Option<u64> {
+    let stat = rustix::fs::fstat(fd).ok()?;
+    is_regular(stat.st_mode).then_some(stat.st_size.unsigned_abs())
 }
 
 fn is_regular(mode: u32) -> bool {
@@ -67,7 +91,7 @@ impl Kept {
     }
 
     /// Digests of a whole staged output that can be read back.
-    pub fn digests(&mut self) -> Result<Option<Digests>, Error> {
+    pub fn digests(&self) -> Result<Option<Digests>, Error> {
         let Kept::Output(fd) = self else {
             return Ok(None);
         };
@@ -89,8 +113,8 @@ impl Kept {
             offset += count as u64;
         }
         Ok(Some(Digests {
-            blake3: hex(blake3.finalize().as_bytes()),
-            md5: hex(&md5.finalize()),
+            blake3: *blake3.finalize().as_bytes(),
+            md5: md5.finalize().into(),
         }))
     }
 }
@@ -98,6 +122,7 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::hex;
 
     fn memory_file(content: &[u8]) -> OwnedFd {
         let flags = rustix::fs::MemfdFlags::CLOEXEC;
@@ -108,10 +133,10 @@ mod tests {
 
     #[test]
     fn digests_of_an_output_are_of_all_its_bytes() {
-        let mut output = Kept::Output(memory_file(b"abc"));
+        let output = Kept::Output(memory_file(b"abc"));
         let digests = output.digests().unwrap().unwrap();
-        assert_eq!(digests.md5, "900150983cd24fb0d6963f7d28e17f72");
-        assert_eq!(digests.blake3, blake3::hash(b"abc").to_hex().as_str());
+        assert_eq!(hex(&digests.md5), "900150983cd24fb0d6963f7d28e17f72");
+        assert_eq!(digests.blake3, *blake3::hash(b"abc").as_bytes());
         assert_eq!(output.size().unwrap(), Some(3));
     }
 

@@ -14,6 +14,7 @@ fn ended(status: Option<i32>, signal: Option<i32>) -> sys::Ended {
         status,
         signal,
         cpu: Duration::ZERO,
+        resident_peak_bytes: 0,
     }
 }
 

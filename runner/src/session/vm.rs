@@ -9,11 +9,9 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use rustix::process::{Pid, Signal};
 
-use crate::artefact;
 use crate::channel::{Channel, Direction};
-use crate::engine;
 use crate::error::{Code, Error};
-use crate::guest::run::{Ended, run};
+use crate::guest::run::{Ended, Ready, run, warm_up_clock};
 use crate::guest::tree::{TarLayer, Tree, TreeError};
 use crate::guest::wasi::{Wasi, WasiConfig, WasiLimits};
 use crate::ledger::Ledger;
@@ -24,6 +22,7 @@ use crate::sys;
 use crate::weights;
 
 use super::verdict::Verdict;
+use super::warm::Warm;
 use super::{Session, Setting};
 
 /// Native stack for host functions, on top of the guest's budget.
@@ -42,7 +41,7 @@ pub fn main(session: Session, ledger: &Ledger, plan: Plan, parent: Pid) -> ! {
 
 /// A panic is our mistake; its text has no other way out of this process. What
 /// follows a panic (a signal to ourselves) is nothing that a VM may do.
-fn end_panics_in(ledger: &Ledger) {
+pub(crate) fn end_panics_in(ledger: &Ledger) {
     let ledger = ledger.clone();
     std::panic::set_hook(Box::new(move |info| {
         Verdict::Failed(format!("the VM's process panicked: {info}")).store(&ledger);
@@ -69,8 +68,21 @@ fn live(
     // A change of the user makes the kernel forget it.
     die_with(parent)?;
 
-    // Everything is opened and mapped, nothing of it is looked at: that is for
-    // after the last step.
+    run_session(session, ledger, &plan, None)
+}
+
+/// Runs the session in this process, which is its VM's: tied to its parent, with
+/// nothing open but what is the session's, and confined. `warm` is what it holds
+/// already.
+///
+/// Everything is opened and mapped, nothing of it is looked at: that is for after
+/// the last step of the lock-down.
+pub(crate) fn run_session(
+    session: Session,
+    ledger: &Ledger,
+    plan: &Plan,
+    warm: Option<&Warm>,
+) -> Result<Outcome, Error> {
     let Session {
         manifest,
         program,
@@ -80,19 +92,21 @@ fn live(
     } = session;
     let channels = open_channels(&manifest, channels, ledger, setting)?;
     let layers = map_layers(&manifest, layers)?;
-    let engine = engine::engine(manifest.limits.stack_bytes as usize)
-        .map_err(|error| Error::failure("engine", error))?;
-    let program = File::from(program);
-    artefact::check(&program, &manifest.program.sha256)?;
-    let module = sys::load_artefact(&engine, program).map_err(|error| {
-        Error::refused(Code::BadArtefact, format!("program: {error:#}"))
-    })?;
+    let loaded;
+    let ready = match warm.and_then(|warm| warm.program(&manifest)) {
+        Some(ready) => ready,
+        None => {
+            loaded = load(&manifest, program, warm)?;
+            &loaded
+        }
+    };
+    warm_up_clock();
     plan.seal(Filter::Vm)?;
 
     let tree = Tree::new(layers).map_err(bad_layer)?;
     let memory_bytes = manifest.limits.memory_bytes;
     let wasi = Wasi::new(wasi_config(manifest, tree, channels, ledger)?);
-    let Ended { outcome, wasi } = run(&engine, &module, wasi, ledger, memory_bytes)?;
+    let Ended { outcome, wasi } = run(ready, wasi, ledger, memory_bytes)?;
     for (index, mut channel) in wasi.into_channels().into_iter().enumerate() {
         if let Some(digest) = channel.delivered_blake3() {
             ledger.set_digest(index, digest);
@@ -101,12 +115,30 @@ fn live(
     Ok(outcome)
 }
 
+/// Loads the program that the manifest names.
+fn load(
+    manifest: &Manifest,
+    program: OwnedFd,
+    warm: Option<&Warm>,
+) -> Result<Ready, Error> {
+    let stack_bytes = manifest.limits.stack_bytes;
+    let fresh;
+    let warm = match warm.filter(|warm| warm.stack_bytes() == stack_bytes) {
+        Some(warm) => warm,
+        None => {
+            fresh = Warm::new(stack_bytes)?;
+            &fresh
+        }
+    };
+    warm.load(File::from(program), &manifest.program.sha256)
+}
+
 fn failed(what: &'static str) -> impl FnOnce(rustix::io::Errno) -> Error {
     move |errno| Error::failure(what, errno)
 }
 
 /// Ties this process's life to the session's parent.
-fn die_with(parent: Pid) -> Result<(), Error> {
+pub(crate) fn die_with(parent: Pid) -> Result<(), Error> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(failed("parent death signal"))?;
     // It may have died before the line above; then nobody would tell us.
@@ -124,14 +156,14 @@ fn plant_holes(session: &Session, parent: Pid) {
 }
 
 /// What the manifest gives to this VM, and nothing else.
-fn descriptors_of(session: &Session) -> Vec<RawFd> {
+pub(crate) fn descriptors_of(session: &Session) -> Vec<RawFd> {
     let mut keep = vec![session.program.as_raw_fd()];
     keep.extend(session.layers.iter().map(AsRawFd::as_raw_fd));
     keep.extend(session.channels.iter().map(AsRawFd::as_raw_fd));
     keep
 }
 
-fn limits_of(session: &Session) -> Result<Limits, Error> {
+pub(crate) fn limits_of(session: &Session) -> Result<Limits, Error> {
     let limits = &session.manifest.limits;
     // While it is loaded, an artefact is mapped as if it were to be written.
     let artefact = rustix::fs::fstat(&session.program).map_err(failed("fstat"))?;
@@ -175,7 +207,8 @@ fn open_channels(
     open.collect()
 }
 
-/// On a node, an output is staged: a regular file, empty.
+/// On a node, an output is staged: a regular file, empty, read back for its
+/// digests.
 fn check_staged(channel: Channel, setting: Setting) -> Result<Channel, String> {
     match (setting, channel.direction(), channel.size()) {
         (Setting::Node, Direction::Write, None) => {
@@ -183,6 +216,9 @@ fn check_staged(channel: Channel, setting: Setting) -> Result<Channel, String> {
         }
         (Setting::Node, Direction::Write, Some(size)) if size > 0 => {
             Err(format!("is a file of {size} bytes; an output is empty"))
+        }
+        (Setting::Node, Direction::Write, _) if channel.is_write_only() => {
+            Err("is opened for writing only; an output is read back".to_owned())
         }
         _ => Ok(channel),
     }

@@ -48,7 +48,7 @@ impl Deadlines {
     }
 
     /// What has passed at `now` with `cpu_used`, else how long nothing can pass.
-    fn judge(&self, now: Instant, cpu_used: Duration) -> Result<Duration, Stopped> {
+    pub fn judge(&self, now: Instant, cpu_used: Duration) -> Result<Duration, Stopped> {
         let wall_left = self.wall.saturating_duration_since(now);
         let cpu_left = self.cpu.saturating_sub(cpu_used);
         if wall_left.is_zero() {

@@ -7,7 +7,11 @@
 // Each test binary uses a part of this.
 #![allow(dead_code)]
 
+pub mod daemon;
+
+use std::fs::File;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -298,6 +302,27 @@ impl Session {
         let manifest = serde_json::to_vec(&self.manifest).unwrap();
         let _ = child.stdin.take().unwrap().write_all(&manifest);
         child
+    }
+
+    /// Opens what the redirections name, as [`Session::start`] lets the shell do.
+    pub fn open(&self) -> Vec<OwnedFd> {
+        let open = |redirection: &String| {
+            let path = redirection.trim_start_matches(['<', '>']);
+            let operator = redirection.strip_suffix(path).unwrap();
+            let mut options = File::options();
+            match operator {
+                "<" => options.read(true),
+                "<>" => options.read(true).write(true),
+                ">" => options.write(true),
+                other => panic!("{other}"),
+            };
+            options.open(path).unwrap().into()
+        };
+        self.redirections.iter().map(open).collect()
+    }
+
+    pub fn text(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.manifest).unwrap()
     }
 
     /// Runs the session; its report.

@@ -1,0 +1,248 @@
+//! A process that waits for its job, and then is that job's VM.
+//!
+//! It was forked from a zygote: an engine, perhaps the program, nothing of any job.
+//! While it waits it is locked down already as far as a process can be that still
+//! has to be given something: a user of its own, no privilege, no file to be opened.
+//! It has one socket and its ledger; the daemon sends it one manifest with its
+//! descriptors, it takes the last steps of the lock-down, runs, writes its verdict
+//! into the ledger and is gone. It is never used twice. The end of the socket ends it.
+//!
+//! ```text
+//! packet 1   number of descriptors in all, length of the manifest (4 bytes each),
+//!            the manifest, or nothing of it: then the first descriptor is a file
+//!            that holds it
+//! packets    a zero byte each; 2 and on only carry descriptors
+//! ```
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use rustix::net::RecvFlags;
+use rustix::process::Pid;
+
+use crate::error::Error;
+use crate::ledger::Ledger;
+use crate::lockdown::Plan;
+use crate::manifest::{self, Manifest};
+use crate::outcome::Outcome;
+use crate::session::verdict::Verdict;
+use crate::session::vm::{
+    descriptors_of, die_with, end_panics_in, limits_of, run_session,
+};
+use crate::session::warm::Warm;
+use crate::session::{self, Setting, set_title};
+use crate::sys::{self, CommandLine};
+use crate::weights;
+
+use super::packet::{self, Outbox};
+
+/// How this process shows in the process table until it has a job.
+pub const NAME: &std::ffi::CStr = c"zvm-idle";
+
+const HEADER_BYTES: usize = 8;
+
+/// What the process is given.
+pub struct Waiting<'a> {
+    pub socket: &'a OwnedFd,
+    pub ledger: OwnedFd,
+    /// Channels and bytes of stderr that the ledger has room for.
+    pub capacity: (usize, usize),
+    pub warm: &'a Warm,
+    pub plan: &'a mut Plan,
+    pub daemon: Pid,
+    /// Descriptors that the engine holds for the program: the artefact, from which
+    /// the guest's first memory is mapped.
+    pub held: &'a [RawFd],
+    pub title: Option<&'a CommandLine>,
+}
+
+/// Waits for a job, runs it, and ends the process.
+pub fn wait(mut waiting: Waiting<'_>) -> ! {
+    let _ = rustix::thread::set_name(NAME);
+    if let Some(title) = waiting.title {
+        title.write(NAME.to_bytes());
+    }
+    match prepare(&mut waiting) {
+        Ok(ledger) => receive_and_run(&waiting, &ledger),
+        // Nobody can be told why; the daemon sees that it ended.
+        Err(error) => sys::exit_now(crate::exit::of_error(&error).into()),
+    }
+}
+
+fn prepare(waiting: &mut Waiting<'_>) -> Result<Ledger, Error> {
+    let (channels, stderr_bytes) = waiting.capacity;
+    let ledger = Ledger::open(&waiting.ledger, channels, stderr_bytes)?;
+    let mut keep = vec![waiting.socket.as_raw_fd()];
+    keep.extend(waiting.held);
+    waiting.plan.keep_only(&keep)?;
+    waiting.plan.confine()?;
+    // A change of the user makes the kernel forget it.
+    die_with(waiting.daemon)?;
+    Ok(ledger)
+}
+
+fn receive_and_run(waiting: &Waiting<'_>, ledger: &Ledger) -> ! {
+    end_panics_in(ledger);
+    let result = match receive(waiting.socket) {
+        Ok(None) => sys::exit_now(0),
+        Ok(Some((manifest, fds))) => run(waiting, ledger, manifest, fds),
+        Err(error) => Err(error),
+    };
+    Verdict::of(result).store(ledger);
+    sys::exit_now(0)
+}
+
+/// Receives the job; none when the daemon has closed its end.
+fn receive(socket: &OwnedFd) -> Result<Option<(Manifest, Vec<OwnedFd>)>, Error> {
+    let failed = |what: &str| Error::failure("receive the job", what);
+    let mut buffer = vec![0; packet::MAX_BYTES];
+    let Some(first) = next(socket, &mut buffer)? else {
+        return Ok(None);
+    };
+    let packet = buffer.get(..first.bytes).unwrap_or_default();
+    let (header, text) = packet
+        .split_first_chunk::<HEADER_BYTES>()
+        .ok_or_else(|| failed("no header"))?;
+    let [a, b, c, d, length @ ..] = *header;
+    let descriptors = u32::from_ne_bytes([a, b, c, d]) as usize;
+    let length = u32::from_ne_bytes(length) as usize;
+    let mut text = text.to_vec();
+    let mut fds = first.fds;
+    while fds.len() < descriptors {
+        let more = next(socket, &mut buffer)?.ok_or_else(|| failed("it ends early"))?;
+        fds.extend(more.fds);
+    }
+    if text.is_empty() && !fds.is_empty() {
+        let limit = manifest::MAX_BYTES;
+        File::from(fds.remove(0))
+            .take(limit)
+            .read_to_end(&mut text)
+            .map_err(|error| Error::failure("read the manifest", error))?;
+    }
+    if text.len() != length {
+        return Err(failed("the manifest is not whole"));
+    }
+    let manifest = manifest::parse(&text, fds.len())?;
+    Ok(Some((manifest, fds)))
+}
+
+fn next(socket: &OwnedFd, buffer: &mut [u8]) -> Result<Option<packet::Received>, Error> {
+    let received = packet::receive(socket, buffer, RecvFlags::empty());
+    let received = received.map_err(|errno| Error::failure("receive the job", errno))?;
+    if received.as_ref().is_some_and(|received| received.cut) {
+        let message = "a descriptor could not be taken (limit on open files)";
+        return Err(Error::Failure(message.to_owned()));
+    }
+    Ok(received)
+}
+
+fn run(
+    waiting: &Waiting<'_>,
+    ledger: &Ledger,
+    manifest: Manifest,
+    fds: Vec<OwnedFd>,
+) -> Result<Outcome, Error> {
+    set_title(&manifest);
+    if let Some(title) = waiting.title {
+        title.write(session::title(&manifest).as_bytes());
+    }
+    let ledger = shaped(ledger, &manifest)
+        .ok_or_else(|| Error::failure("ledger", "it is too small"))?;
+    let session = session::gather(manifest, fds, Setting::Node)?;
+    weights::yield_processor();
+    // Nothing is said over the socket any more; the guest must not have it.
+    let mut keep = descriptors_of(&session);
+    keep.extend(waiting.held);
+    waiting.plan.keep_only(&keep)?;
+    waiting.plan.limit(&limits_of(&session)?)?;
+    run_session(session, &ledger, waiting.plan, Some(waiting.warm))
+}
+
+/// The ledger as a session of this manifest uses it; none if it is too small.
+pub fn shaped(ledger: &Ledger, manifest: &Manifest) -> Option<Ledger> {
+    let stderr_bytes = usize::try_from(manifest.limits.stderr_bytes).ok()?;
+    ledger.shaped(manifest.channels.len(), stderr_bytes)
+}
+
+/// The packets by which the daemon sends a job; see the module's text.
+pub fn job_packets(text: &[u8], mut fds: Vec<OwnedFd>) -> Result<Outbox, Error> {
+    const INLINE_BYTES: usize = packet::MAX_BYTES - HEADER_BYTES;
+    let mut inline = text;
+    if text.len() > INLINE_BYTES {
+        fds.insert(0, in_file(text)?);
+        inline = &[];
+    }
+    let mut bytes = (fds.len() as u32).to_ne_bytes().to_vec();
+    bytes.extend((text.len() as u32).to_ne_bytes());
+    bytes.extend(inline);
+    let mut outbox = Outbox::default();
+    loop {
+        let rest = fds.split_off(fds.len().min(packet::MAX_DESCRIPTORS));
+        outbox.push(bytes, fds);
+        if rest.is_empty() {
+            return Ok(outbox);
+        }
+        fds = rest;
+        bytes = vec![0];
+    }
+}
+
+fn in_file(text: &[u8]) -> Result<OwnedFd, Error> {
+    use std::io::{Seek, Write};
+    let flags = rustix::fs::MemfdFlags::CLOEXEC;
+    let fd = rustix::fs::memfd_create("manifest", flags)
+        .map_err(|errno| Error::failure("memfd_create", errno))?;
+    let mut file = File::from(fd);
+    file.write_all(text)
+        .and_then(|()| file.rewind())
+        .map_err(|error| Error::failure("write the manifest", error))?;
+    Ok(file.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::packet::pair;
+
+    fn descriptors(number: usize) -> Vec<OwnedFd> {
+        let null = File::open("/dev/null").unwrap();
+        (0..number)
+            .map(|_| null.try_clone().unwrap().into())
+            .collect()
+    }
+
+    fn sent_and_received(text: &[u8], number: usize) -> (Manifest, usize) {
+        let (ours, theirs) = pair().unwrap();
+        let mut outbox = job_packets(text, descriptors(number)).unwrap();
+        assert!(outbox.flush(&ours).unwrap());
+        let (manifest, fds) = receive(&theirs).unwrap().unwrap();
+        (manifest, fds.len())
+    }
+
+    #[test]
+    fn a_job_arrives_with_all_of_its_descriptors() {
+        let text = include_bytes!("../../tests/fixtures/manifest-full.json");
+        for number in [8, 253, 254, 600] {
+            let (manifest, fds) = sent_and_received(text, number);
+            assert_eq!((manifest.channels.is_empty(), fds), (false, number));
+        }
+    }
+
+    #[test]
+    fn a_long_manifest_goes_by_a_file() {
+        let text = include_bytes!("../../tests/fixtures/manifest-minimal.json");
+        let mut manifest = manifest::parse(text, 1).unwrap();
+        manifest.args = vec!["x".repeat(200_000)];
+        let text = serde_json::to_vec(&manifest).unwrap();
+        let (received, fds) = sent_and_received(&text, 253);
+        assert_eq!((received.args, fds), (manifest.args, 253));
+    }
+
+    #[test]
+    fn no_job_is_the_end() {
+        let (ours, theirs) = pair().unwrap();
+        drop(ours);
+        assert!(receive(&theirs).unwrap().is_none());
+    }
+}

@@ -1,0 +1,297 @@
+//! The process that VMs are forked from: an engine, perhaps one program, no job.
+//!
+//! It is started by the daemon as a program of its own, so that it has nothing of
+//! the daemon's memory, and therefore nothing of any job's: what a VM inherits is
+//! this. It holds one engine and at most one program; a VM never has the code of
+//! another one's program mapped. It never learns of a job: orders carry sockets and
+//! ledgers, and it is the forked process that then waits for a manifest (`idle`).
+//!
+//! Its children are the daemon's (CLONE_PARENT): the daemon waits for them, and they
+//! and this process die with it. Single-threaded, as whatever forks must be.
+//!
+//! ```text
+//! order   F  fork a process that waits: capacity of its ledger
+//!            + its socket, its ledger
+//!         Z  fork a zygote for a program: stack, SHA-256 of the module
+//!            + its control socket, the artefact
+//! reply   the number of the new process, or minus an errno; four bytes
+//! ```
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+use rustix::process::{Pid, Resource, Rlimit};
+
+use crate::cli::args::{Words, unknown};
+use crate::engine;
+use crate::error::Error;
+use crate::lockdown::{Options, Plan, descriptors, warm_up};
+use crate::session::vm::die_with;
+use crate::session::warm::Warm;
+use crate::sys::{self, CommandLine, Fork};
+use crate::weights;
+
+use super::idle::{self, Waiting};
+use super::packet;
+
+/// The hidden command by which the daemon starts this process.
+pub const COMMAND: &str = "serve-zygote";
+/// Room for the titles of VMs in the command line.
+pub const TITLE_BYTES: usize = 256;
+/// How this process shows in the process table.
+pub const NAME: &std::ffi::CStr = c"zvm-zygote";
+
+const ORDER_BYTES: usize = 128;
+
+/// An order of the daemon's, without its descriptors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The ledger's capacity: channels, bytes of stderr.
+    Fork {
+        channels: u32,
+        stderr_bytes: u32,
+    },
+    Zygote {
+        stack_bytes: u64,
+        sha256: String,
+    },
+}
+
+impl Order {
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            Order::Fork {
+                channels,
+                stderr_bytes,
+            } => {
+                let mut bytes = vec![b'F'];
+                bytes.extend(channels.to_ne_bytes());
+                bytes.extend(stderr_bytes.to_ne_bytes());
+                bytes
+            }
+            Order::Zygote {
+                stack_bytes,
+                sha256,
+            } => {
+                let mut bytes = vec![b'Z'];
+                bytes.extend(stack_bytes.to_ne_bytes());
+                bytes.extend(sha256.as_bytes());
+                bytes
+            }
+        }
+    }
+
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let (kind, rest) = bytes.split_first()?;
+        match kind {
+            b'F' => {
+                let (channels, rest) = rest.split_first_chunk()?;
+                Some(Order::Fork {
+                    channels: u32::from_ne_bytes(*channels),
+                    stderr_bytes: u32::from_ne_bytes(*rest.first_chunk()?),
+                })
+            }
+            b'Z' => {
+                let (stack_bytes, rest) = rest.split_first_chunk()?;
+                Some(Order::Zygote {
+                    stack_bytes: u64::from_ne_bytes(*stack_bytes),
+                    sha256: String::from_utf8(rest.to_vec()).ok()?,
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The process itself; its control socket is its standard input.
+pub fn main(words: Vec<OsString>) -> u8 {
+    match start(&words) {
+        Ok((mut zygote, control)) => zygote.serve(control),
+        Err(error) => {
+            eprintln!("event=zygote_failed error={:?}", error.to_string());
+            crate::exit::FAILURE
+        }
+    }
+}
+
+struct Zygote {
+    daemon: Pid,
+    plan: Plan,
+    warm: Warm,
+    /// Descriptors that the engine holds.
+    held: Vec<RawFd>,
+    title: Option<CommandLine>,
+}
+
+fn start(words: &[OsString]) -> Result<(Zygote, OwnedFd), Error> {
+    let daemon = words.first().and_then(|word| word.to_str()?.parse().ok());
+    let daemon = daemon.and_then(Pid::from_raw);
+    let daemon = daemon.ok_or_else(|| Error::Failure("not the daemon's".to_owned()))?;
+    die_with(daemon)?;
+    let _ = rustix::thread::set_name(NAME);
+    let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)
+        .map_err(|errno| Error::failure("control socket", errno))?;
+    sys::close_all_except(&[0, 1, 2, control.as_raw_fd()])?;
+    let plan = Plan::prepare(&options_of(words)?)?;
+    let warm = Warm::new(engine::DEFAULT_STACK_BYTES)?;
+    warm_up();
+    widen_stack()?;
+    weights::yield_memory_and_disk();
+    descriptors::silence()?;
+    let zygote = Zygote {
+        daemon,
+        plan,
+        warm,
+        held: Vec::new(),
+        title: CommandLine::find(),
+    };
+    Ok((zygote, control))
+}
+
+/// What the daemon was told about the lock-down: the words behind the padding.
+fn options_of(words: &[OsString]) -> Result<Options, Error> {
+    let mut options = Options::default();
+    let mut words = Words::new(words.get(2..).unwrap_or_default().to_vec());
+    while let Some(option) = words.option() {
+        if !words.lockdown(&option, &mut options)? {
+            return Err(unknown(&option));
+        }
+    }
+    Ok(options)
+}
+
+/// A main thread's stack grows up to the limit that it has when it grows; VMs set
+/// their own from the manifest.
+fn widen_stack() -> Result<(), Error> {
+    let hard = rustix::process::getrlimit(Resource::Stack).maximum;
+    let limit = Rlimit {
+        current: hard,
+        maximum: hard,
+    };
+    rustix::process::setrlimit(Resource::Stack, limit)
+        .map_err(|errno| Error::failure("setrlimit", errno))
+}
+
+impl Zygote {
+    /// Carries out orders until the daemon closes its end.
+    fn serve(&mut self, mut control: OwnedFd) -> u8 {
+        let mut buffer = [0; ORDER_BYTES];
+        loop {
+            let packet = packet::receive(&control, &mut buffer, RecvFlags::empty());
+            let Ok(Some(received)) = packet else { return 0 };
+            let order = buffer.get(..received.bytes).and_then(Order::parse);
+            let mut fds = received.fds.into_iter();
+            let (Some(order), Some(first), Some(second)) =
+                (order, fds.next(), fds.next())
+            else {
+                return crate::exit::FAILURE;
+            };
+            let forked = sys::fork_sibling();
+            let answer = match &forked {
+                Ok(Fork::Parent(pid)) => pid.as_raw_nonzero().get(),
+                Ok(Fork::Child) => {
+                    drop(std::mem::replace(&mut control, first));
+                    match self.become_child(order, &mut control, second) {
+                        Some(status) => return status,
+                        None => continue,
+                    }
+                }
+                Err(error) => -error.errno.raw_os_error(),
+            };
+            drop((first, second));
+            if reply(&control, answer).is_err() {
+                return 0;
+            }
+        }
+    }
+
+    /// In the forked process: `socket` is its own. A status ends it; none makes it
+    /// a zygote itself.
+    fn become_child(
+        &mut self,
+        order: Order,
+        socket: &mut OwnedFd,
+        second: OwnedFd,
+    ) -> Option<u8> {
+        if let Err(error) = die_with(self.daemon) {
+            return Some(crate::exit::of_error(&error));
+        }
+        match order {
+            Order::Fork {
+                channels,
+                stderr_bytes,
+            } => {
+                let waiting = Waiting {
+                    socket,
+                    ledger: second,
+                    capacity: (channels as usize, stderr_bytes as usize),
+                    warm: &self.warm,
+                    plan: &mut self.plan,
+                    daemon: self.daemon,
+                    held: &self.held,
+                    title: self.title.as_ref(),
+                };
+                idle::wait(waiting)
+            }
+            Order::Zygote {
+                stack_bytes,
+                sha256,
+            } => match self.keep(stack_bytes, second, &sha256) {
+                Ok(()) => None,
+                Err(error) => Some(crate::exit::of_error(&error)),
+            },
+        }
+    }
+
+    fn keep(
+        &mut self,
+        stack_bytes: u64,
+        program: OwnedFd,
+        sha256: &str,
+    ) -> Result<(), Error> {
+        if stack_bytes != self.warm.stack_bytes() {
+            self.warm = Warm::new(stack_bytes)?;
+        }
+        let program = File::from(program);
+        let mut before = sys::open_descriptors()?;
+        before.retain(|fd| *fd != program.as_raw_fd());
+        self.warm.keep(program, sha256)?;
+        self.held = sys::open_descriptors()?;
+        self.held.retain(|fd| !before.contains(fd));
+        Ok(())
+    }
+}
+
+fn reply(control: &OwnedFd, answer: i32) -> Result<(), Errno> {
+    let bytes = answer.to_ne_bytes();
+    rustix::io::retry_on_intr(|| {
+        rustix::net::send(control, &bytes, SendFlags::NOSIGNAL)
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_come_back_as_they_were_written() {
+        let fork = Order::Fork {
+            channels: 3,
+            stderr_bytes: 65536,
+        };
+        let zygote = Order::Zygote {
+            stack_bytes: 8 << 20,
+            sha256: "5e".repeat(32),
+        };
+        for order in [fork, zygote] {
+            assert_eq!(Order::parse(&order.to_bytes()), Some(order));
+        }
+        for bytes in [&b""[..], b"F", b"F1234567", b"Z123", b"Q12345678"] {
+            assert_eq!(Order::parse(bytes), None);
+        }
+    }
+}
