@@ -58,7 +58,7 @@ class Client:
 
 
 def vms(cluster: Cluster, node: str = "") -> list[int]:
-    """Processes of VMs, of that node of a job: session first, VM second."""
+    """Processes of VMs, of that node of a job; sessions before their VM."""
     servers = set(cluster.pids.values())
     found = []
     for pid in sorted(set(tree(cluster.pid)) - servers):
@@ -75,11 +75,19 @@ def vms(cluster: Cluster, node: str = "") -> list[int]:
 
 
 def wait_for_vm(cluster: Cluster, node: str = "") -> list[int]:
-    """The session and the VM, as soon as both run."""
-    assert wait_until(lambda: len(vms(cluster, node)) >= 2, START_SECONDS), (
-        "no VM was started"
-    )
+    """The VM, as soon as it runs; without a daemon, its session before it."""
+    daemons = cluster.settings.executor_options.get("zvm_socket") != ""
+    wanted = 1 if daemons else 2
+    assert wait_until(
+        lambda: len(vms(cluster, node)) >= wanted, START_SECONDS
+    ), "no VM was started"
     return vms(cluster, node)
+
+
+def parent(pid: int) -> int:
+    """The process that started another one."""
+    stat = Path(f"/proc/{pid}/stat").read_bytes()
+    return int(stat.rpartition(b")")[2].split()[1])
 
 
 def kill(pid: int) -> None:

@@ -182,6 +182,11 @@ def command_name(pid: int) -> str:
         return ""
 
 
+def is_runners_own(pid: int) -> bool:
+    """A daemon, or what it keeps ready: there whether or not a job runs."""
+    return command_name(pid) in ("zvm-serve", "zvm-zygote", "zvm-idle")
+
+
 def open_files(pid: int) -> Counter[str]:
     """What a process has open, as the kernel names it."""
     found: Counter[str] = Counter()
@@ -234,8 +239,9 @@ def residue(cluster: Cluster) -> Residue:
         for path in (node.folder / "zerocloud" / "staging").rglob("*")
         if path.is_file()
     ]
+    below = set(tree(cluster.pid, zombies=True)) - servers
     return Residue(
-        processes=len(set(tree(cluster.pid, zombies=True)) - servers),
+        processes=sum(not is_runners_own(pid) for pid in below),
         data_files=sum(name.endswith(".data") for name in opened),
         deleted_files=sum(name.endswith(" (deleted)") for name in opened),
         staged_files=len(staged),

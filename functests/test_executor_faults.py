@@ -24,9 +24,12 @@ from functests.executor_client import (
     task,
 )
 from functests.jobs import guest
-from functests.support import Account, residue, tree, wait_until
+from functests.running import parent
+from functests.running import vms as processes_of_vms
+from functests.support import Account, command_name, residue, wait_until
 from zerocloud.cluster import Cluster, ClusterSettings
 from zerocloud.protocol import frames
+from zerocloud.protocol.task import TaskLimits
 
 CAT, SPIN = guest("cat"), guest("spin")
 # The promise: a VM is killed and reaped so soon after the proxy is gone.
@@ -175,9 +178,7 @@ def test_heartbeats_tell_that_a_vm_runs(cluster: Cluster) -> None:
 @pytest.mark.usefixtures("nothing_left")
 def test_vm_killed_from_outside_is_data(cluster: Cluster) -> None:
     exchange = running(cluster)
-    servers = set(cluster.pids.values())
-    below = [p for p in tree(cluster.pid) if p not in servers]
-    os.kill(max(below), signal.SIGKILL)
+    os.kill(max(processes_of_vms(cluster)), signal.SIGKILL)
     exchange.until(frames.REPORT)
     report = exchange.answer.report
     assert report is not None
@@ -186,23 +187,49 @@ def test_vm_killed_from_outside_is_data(cluster: Cluster) -> None:
     exchange.finish()
 
 
-def test_session_killed_is_a_lost_node(cluster: Cluster) -> None:
+def test_daemon_killed_is_a_lost_node_and_is_started_again(
+    cluster: Cluster,
+) -> None:
     exchange = running(cluster)
-    servers = set(cluster.pids.values())
-    below = [p for p in tree(cluster.pid) if p not in servers]
-    os.kill(min(below), signal.SIGKILL)
+    [vm] = processes_of_vms(cluster)
+    daemon = parent(vm)
+    assert command_name(daemon) == "zvm-serve"
+    os.kill(daemon, signal.SIGKILL)
     exchange.until(b"")
     assert exchange.answer.error["code"] == "node_lost"
     assert exchange.answer.error["may_retry"]
     exchange.close()
+    assert wait_until(lambda: not Path(f"/proc/{vm}").exists())
+    # The node serves the next request: it waits for the new daemon.
+    document = task(CAT, inputs=(streamed("stdin", b"x"),))
+    answer = run(cluster, anywhere(cluster), document, (CAT,), (b"x",))
+    assert answer.outputs == {0: b"x"}
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_stopped_vm_is_ended_at_its_wall_limit(cluster: Cluster) -> None:
+    limits = TaskLimits(64 << 20, 2.0, 20.0, 65536)
+    exchange = begun(cluster, SPIN, limits=limits)
+    assert wait_until(lambda: vms(cluster) > 0)
+    [vm] = processes_of_vms(cluster)
+    os.kill(vm, signal.SIGSTOP)
+    exchange.until(frames.REPORT)
+    report = exchange.answer.report
+    assert report is not None
+    assert (report.outcome.kind, report.outcome.code) == (
+        "limit",
+        "wall_seconds",
+    )
+    exchange.send(frames.GO)
+    exchange.finish()
 
 
 def test_object_server_killed_takes_its_vms_along(tmp_path: Path) -> None:
     settings = ClusterSettings(mode="process")
     with started(tmp_path / "killed", settings) as cluster:
         exchange = running(cluster)
-        servers = set(cluster.pids.values())
-        below = [p for p in tree(cluster.pid) if p not in servers]
+        below = processes_of_vms(cluster)
+        assert below
         os.kill(cluster.pids["object-1"], signal.SIGKILL)
         assert wait_until(
             lambda: not any(Path(f"/proc/{p}/exe").exists() for p in below),

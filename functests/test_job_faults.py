@@ -47,7 +47,7 @@ def check_copies(account: Account) -> None:
 def vms(cluster: Cluster) -> list[str]:
     """Names of the processes that are VMs."""
     names = map(command_name, tree(cluster.pid))
-    return [name for name in names if name.startswith("zvm")]
+    return [name for name in names if name.startswith("zvm:")]
 
 
 def test_dead_node_costs_no_job(tmp_path: Path) -> None:

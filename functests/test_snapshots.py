@@ -90,7 +90,7 @@ def slow_then(box: Account, path: str, **more: Any) -> list[Any]:
 def answered(box: Account, job: Any, change: Callable[[], object]) -> Any:
     """The answer of such a job with a change between plan and read."""
     with posted(box, job) as answer:
-        _, vm = wait_for_vm(box.cluster, "slow")
+        *_, vm = wait_for_vm(box.cluster, "slow")
         try:
             change()
         finally:

@@ -22,6 +22,7 @@ LAYERS = (
     ("job",),
     ("protocol",),
     ("config",),
+    ("children",),
     ("sandbox",),
     ("scheduler", "executor", "client", "cluster"),
     ("middleware", "cli", "check"),

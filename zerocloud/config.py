@@ -175,6 +175,7 @@ class ExecutorSettings:
     cluster_key: bytes
     previous_cluster_key: bytes
     zvm: Path
+    zvm_socket: Path | None
     state_dir: Path
     cache_dir: Path
     system_images: tuple[tuple[str, Path], ...]
@@ -318,6 +319,10 @@ def _executor_image(word: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
+def _path_or_none(path: Path) -> Path | None:
+    return path if path.is_absolute() else None
+
+
 def read_executor_settings(conf: Mapping[str, str]) -> ExecutorSettings:
     """Parse the executor filter's options; raises ConfigError."""
     return _executor_settings(_Reader(conf))
@@ -332,6 +337,7 @@ def _executor_settings(reader: _Reader) -> ExecutorSettings:
             "previous_cluster_key", required=False
         ),
         zvm=reader.path("zvm", "/usr/bin/zvm"),
+        zvm_socket=_path_or_none(reader.path("zvm_socket", "")),
         state_dir=state,
         cache_dir=cache if cache.is_absolute() else state / "cache",
         system_images=tuple(

@@ -2,45 +2,50 @@
 
 `Sandbox.compile` turns a module into an artefact, `Sandbox.start` a manifest
 and descriptors into a running `Vm`, `Vm.wait` that into a `Report`.  How VMs
-come to life (a process each now, a daemon later) stays behind this file.
+come to life stays behind this file: by the node's daemon when there is one
+(`zvm_socket`), else as a process each.
 
-A child gets exactly its descriptors, an empty environment, a session and
-process group of its own.  Its standard input and error are files in memory, so
-that nothing has to be pumped; its output is a pipe, because a session ends its
-VM when the reader of its report is gone.  The event loop waits on that pipe
-and on the child's pidfd: posix_spawn costs 0.17 ms of CPU per child here,
-eventlet's green Popen 1.0 ms and up to 10 ms of polling for the child's end.
+Of the daemon: one connection per VM, because closing it ends the VM at once,
+whatever state this process is in.  A daemon that is not there is waited for,
+as long as a restart takes; a VM that is lost with its daemon is a lost node,
+and the scheduler tries another.
 
-Invariants: every child is reaped, by `wait` or by `kill`; a child that passes
-its deadline is ended, with all of its group; no error text holds a host path
-(what zvm wrote to its standard error goes to our log only).
+No error text holds a host path (what zvm wrote to its standard error goes to
+our log only).
 """
 
 from __future__ import annotations
 
+import array
+import contextlib
 import os
 import signal
+import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from swift.common.concurrency import spawn_n, trampoline
-
+from zerocloud.children import Overdue, Process, pause, readable, writable
 from zerocloud.config import ExecutorSettings
 from zerocloud.errors import ClusterError, ProtocolError, TaskRefused
+from zerocloud.protocol import daemon
 from zerocloud.protocol.manifest import Manifest
 from zerocloud.protocol.report import MAX_REPORT_BYTES, Report, parse_report
 from zerocloud.protocol.strict import Fields, parse_object
 
 REFUSED_STATUS = 65
-LOG_BYTES = 4096
-# A session that is told to end reaps its VM first; then there is no mercy.
-TERM_SECONDS = 0.5
-REAP_SECONDS = 5.0
 COMPILE_GRACE_SECONDS = 10.0
-# How often to look for a child that died while another holds its pipe.
-CHECK_SECONDS = 0.5
+# What a daemon may need to be there again, or for the first time.
+CONNECT_SECONDS = 3.0
+CONNECT_PAUSE_SECONDS = 0.02
+# The executor has admitted the VM already; this bridges what it cannot see.
+QUEUE_SECONDS = 5.0
+# A VM that is told to end is killed at once; this is for a daemon that hangs.
+CANCEL_SECONDS = 5.0
+# Longest path that fits into a socket's address.
+MAX_ADDRESS_BYTES = 100
 
 Log = Callable[[str], None]
 
@@ -55,209 +60,24 @@ class Artefact:
     seconds: float
 
 
-class _Overdue(Exception):  # noqa: N818 - an event, told as an error by callers
-    """A child passed its deadline and was killed."""
-
-
-class _Process:
-    """A child of ours; `wait` or `kill` must be called, `kill` may always."""
-
-    def __init__(
-        self,
-        program: Path,
-        argv: Sequence[str],
-        stdin: bytes = b"",
-        descriptors: Sequence[int] = (),
-    ) -> None:
-        self._held: list[int] = []
-        self._reaped = True
-        self._output = b""
-        try:
-            stdin_fd, self._stderr = self._memory("in"), self._memory("err")
-            _write_all(stdin_fd, stdin)
-            os.lseek(stdin_fd, 0, os.SEEK_SET)
-            self._stdout, writer = os.pipe2(os.O_CLOEXEC)
-            self._held.append(self._stdout)
-            os.set_blocking(self._stdout, False)
-            try:
-                streams = (stdin_fd, writer, self._stderr)
-                self.pid = _spawn(program, argv, streams, descriptors)
-            finally:
-                os.close(writer)
-            self._reaped = False
-            self._pidfd = os.pidfd_open(self.pid)
-            self._held.append(self._pidfd)
-        except BaseException:
-            self._abandon()
-            raise
-
-    def _abandon(self) -> None:
-        if not self._reaped:
-            # No pidfd to wait on, so this blocks, for as long as a process
-            # that has not done anything yet takes to die.
-            self._reap()
-        self._close()
-
-    def _memory(self, name: str) -> int:
-        fd = os.memfd_create(f"zvm-{name}")
-        self._held.append(fd)
-        return fd
-
-    def wait(self, seconds: float) -> int:
-        """The exit status (-n for signal n); `_Overdue` kills first."""
-        deadline = time.monotonic() + seconds
-        try:
-            self._read_output(deadline)
-            if not self._ended(max(0.0, deadline - time.monotonic())):
-                raise _Overdue
-        except _Overdue:
-            self.kill()
-            raise
-        return self._reap()
-
-    def output(self) -> tuple[bytes, str]:
-        """What it wrote, after `wait`: standard output, end of its log."""
-        return self._output, _tail(self._stderr)
-
-    def _read_output(self, deadline: float) -> None:
-        """Read to the end of the pipe, or until the child has died."""
-        parts: list[bytes] = []
-        died = False
-        while sum(map(len, parts)) <= MAX_REPORT_BYTES:
-            try:
-                data = os.read(self._stdout, 65536)
-            except BlockingIOError:
-                if died:
-                    break
-                if time.monotonic() >= deadline:
-                    raise _Overdue from None
-                slice_seconds = min(CHECK_SECONDS, deadline - time.monotonic())
-                if not _readable(self._stdout, slice_seconds):
-                    # Only now look at the child: its last words come first.
-                    died = self._has_died()
-                continue
-            parts.append(data)
-            if not data:
-                break
-        self._output = b"".join(parts)
-
-    def _has_died(self) -> bool:
-        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        try:
-            return os.waitid(os.P_PID, self.pid, options) is not None
-        except ChildProcessError:
-            return True
-
-    def kill(self) -> None:
-        """End it and its group, and reap; harmless when it is over."""
-        if not self._reaped:
-            ended = False
-            try:
-                self._signal(signal.SIGTERM, group=False)
-                ended = self._ended(TERM_SECONDS)
-                if not ended:
-                    self._signal(signal.SIGKILL)
-                    ended = self._ended(REAP_SECONDS)
-            finally:
-                if not ended:
-                    # Stuck in the kernel, or our caller was interrupted while
-                    # it waited: someone must still end and reap it.
-                    self._signal(signal.SIGKILL)
-                    spawn_n(self._reap_later)
-            if not ended:
-                return
-            self._reap()
-        self._close()
-
-    def _signal(self, number: int, *, group: bool = True) -> None:
-        try:
-            if group:
-                os.killpg(self.pid, number)
-            else:
-                os.kill(self.pid, number)
-        except ProcessLookupError:
-            # It has died, and all of its group with it.
-            return
-
-    def _ended(self, seconds: float | None) -> bool:
-        return self._reaped or _readable(self._pidfd, seconds)
-
-    def _reap(self) -> int:
-        if self._reaped:
-            return 0
-        # The group first: a leader that died alone may leave a child behind,
-        # and until it is reaped its group's number is not given away.
-        self._signal(signal.SIGKILL)
-        self._reaped = True
-        try:
-            _, status = os.waitpid(self.pid, 0)
-        except ChildProcessError:
-            # Whoever reaped it for us took its status along.
-            return 70
-        return os.waitstatus_to_exitcode(status)
-
-    def _reap_later(self) -> None:
-        self._ended(None)
-        self._reap()
-        self._close()
-
-    def _close(self) -> None:
-        while self._held:
-            os.close(self._held.pop())
-
-
-def _spawn(
-    program: Path,
-    argv: Sequence[str],
-    streams: Sequence[int],
-    descriptors: Sequence[int],
-) -> int:
-    # Numbers above all that are in use, so that no dup2 hits another's source.
-    base = max((*streams, *descriptors)) + 1
-    pairs = [
-        *((fd, number) for number, fd in enumerate(streams)),
-        *((fd, base + index) for index, fd in enumerate(descriptors)),
-    ]
-    words = list(argv)
-    if descriptors:
-        numbers = (str(number) for _, number in pairs[len(streams) :])
-        words += ["--descriptors", ",".join(numbers)]
-    return os.posix_spawn(
-        str(program),
-        words,
-        {},
-        file_actions=[(os.POSIX_SPAWN_DUP2, *pair) for pair in pairs],
-        setsid=True,
-        setsigmask=(),
-        setsigdef=(signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD),
-    )
-
-
-def _readable(fd: int, seconds: float | None) -> bool:
-    """Wait in the event loop; whether there is news within so many seconds."""
-    try:
-        trampoline(fd, read=True, timeout=seconds, timeout_exc=_Overdue)
-    except _Overdue:
-        return False
-    return True
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-def _tail(fd: int) -> str:
-    size = os.fstat(fd).st_size
-    data = os.pread(fd, LOG_BYTES, max(0, size - LOG_BYTES))
-    return data.decode("utf-8", "replace")
-
-
-class Vm:
+class Vm(Protocol):
     """One running VM; `kill` must be called in the end, on every path."""
 
-    def __init__(self, process: _Process, name: str, log: Log) -> None:
+    def wait(self, deadline_seconds: float) -> Report:
+        """The report, within so many seconds from now.
+
+        Raises TaskRefused when zvm refuses a layer or has no slot,
+        ClusterError when the VM is lost or hangs.
+        """
+
+    def kill(self) -> None:
+        """End it, reap it, release its files; harmless when it is over."""
+
+
+class ProcessVm:
+    """A VM that is a child of ours."""
+
+    def __init__(self, process: Process, name: str, log: Log) -> None:
         self._process = process
         self._name = name
         self._log = log
@@ -275,14 +95,14 @@ class Vm:
         """
         try:
             status = self._process.wait(deadline_seconds)
-        except _Overdue:
+        except Overdue:
             self._log(f"{self._name} passed its deadline and was killed")
             raise _lost("did not end in time") from None
         output, log = self._process.output()
         if log:
             self._log(f"{self._name} says: {log}")
         if status == REFUSED_STATUS:
-            raise self._refused(output)
+            raise _refused(self._name, *_parse_error(output), self._log)
         if status != 0:
             self._log(f"{self._name} ended with status {status}")
             raise _lost(f"ended with status {status}")
@@ -296,16 +116,183 @@ class Vm:
         """End it, reap it, release its files; harmless when it is over."""
         self._process.kill()
 
-    def _refused(self, output: bytes) -> Exception:
-        code, message = _parse_error(output)
-        if code == "bad_layer":
-            return TaskRefused(
-                "image_invalid", message, status=422, may_retry=False
+
+class ServedVm:
+    """A VM of the node's daemon."""
+
+    def __init__(self, connection: _Connection, name: str, log: Log) -> None:
+        self._connection = connection
+        self._name = name
+        self._log = log
+        self._answered = False
+
+    def wait(self, deadline_seconds: float) -> Report:
+        """As `Vm.wait` says."""
+        try:
+            answer = self._connection.answer(deadline_seconds)
+        except Overdue:
+            self.kill()
+            self._log(f"{self._name} passed its deadline and was killed")
+            raise _lost("did not end in time") from None
+        except (OSError, ProtocolError) as error:
+            self._log(f"{self._name} was lost with its daemon: {error}")
+            raise _lost("was lost") from None
+        self._answered = True
+        if isinstance(answer, Report):
+            return answer
+        raise _refused(self._name, answer.code, answer.message, self._log)
+
+    def kill(self) -> None:
+        """As `Vm.kill` says."""
+        try:
+            if not self._answered and self._connection.is_open:
+                self._answered = True
+                self._connection.cancel(CANCEL_SECONDS)
+        except (Overdue, OSError, ProtocolError) as error:
+            # Closing ends it too; only nobody tells when.
+            self._log(
+                f"{self._name} was given up: {str(error) or 'no answer'}"
             )
-        self._log(f"{self._name} was refused: {code}: {message}")
-        return ClusterError(
-            "internal", f"the runner refused its manifest ({code})"
+        finally:
+            self._connection.close()
+
+
+class _Connection:
+    """A connection to the daemon, with one request on it.
+
+    Never blocks but its greenthread; raises OSError when the daemon has gone.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._socket = _connect(path)
+        self._pieces: list[bytes] = []
+
+    @property
+    def is_open(self) -> bool:
+        """False after `close`."""
+        return self._socket.fileno() >= 0
+
+    def send(self, packets: Sequence[daemon.Packet]) -> None:
+        """Send, with the descriptors, which stay the caller's."""
+        deadline = time.monotonic() + CONNECT_SECONDS
+        for packet in packets:
+            rights = array.array("i", packet.descriptors)
+            beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
+            while True:
+                try:
+                    self._socket.sendmsg(
+                        [packet.data], beside if rights else []
+                    )
+                    break
+                except BlockingIOError:
+                    left = deadline - time.monotonic()
+                    if left <= 0 or not writable(self._socket, left):
+                        raise TimeoutError("it takes nothing") from None
+
+    def answer(self, seconds: float) -> Report | daemon.Refused:
+        """The answer to the request; Overdue after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while True:
+            piece = daemon.parse_piece(self._receive(deadline))
+            if piece.kind == daemon.WELCOME:
+                continue
+            self._pieces.append(piece.body)
+            if sum(map(len, self._pieces)) > daemon.MAX_ANSWER_BYTES:
+                raise ProtocolError("an answer of the daemon is too long")
+            if not piece.more:
+                answer = daemon.parse_answer(b"".join(self._pieces))
+                if piece.kind == daemon.LAST_WORD:
+                    raise ProtocolError(f"it hung up: {answer}")
+                return answer
+
+    def _receive(self, deadline: float) -> bytes:
+        while True:
+            try:
+                packet = self._socket.recv(daemon.MAX_PACKET_BYTES)
+            except BlockingIOError:
+                left = deadline - time.monotonic()
+                if left <= 0 or not readable(self._socket, left):
+                    raise Overdue from None
+                continue
+            except ConnectionResetError:
+                # It closed with something of ours unread: its last word, if
+                # there is one, comes next.
+                continue
+            if not packet:
+                raise ConnectionError("the daemon has gone")
+            return packet
+
+    def cancel(self, seconds: float) -> None:
+        """Take the request back, and wait until its VM is gone."""
+        self.send([daemon.cancel(_REQUEST)])
+        self.answer(seconds)
+
+    def close(self) -> None:
+        """Close; what still runs is killed by the daemon."""
+        self._socket.close()
+
+
+# The only request of its connection.
+_REQUEST = 1
+
+
+def _connect(path: Path) -> socket.socket:
+    """Connect; wait a moment for a daemon that is just being restarted."""
+    deadline = time.monotonic() + CONNECT_SECONDS
+    while True:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            connection.setblocking(False)
+            with _address(path) as address:
+                connection.connect(address)
+        except (FileNotFoundError, ConnectionRefusedError, BlockingIOError):
+            # Not there, or so many connect that its backlog is full.
+            connection.close()
+            if time.monotonic() > deadline:
+                raise
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            return connection
+        pause(CONNECT_PAUSE_SECONDS)
+
+
+@contextlib.contextmanager
+def _address(path: Path) -> Iterator[str]:
+    """The path as a socket's address, however long it is."""
+    if len(os.fsencode(path)) <= MAX_ADDRESS_BYTES:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+_TRY_AGAIN = ("busy", "draining")
+
+
+def _refused(name: str, code: str, message: str, log: Log) -> Exception:
+    """What zvm's refusal of a VM means for its task."""
+    if code == "bad_layer":
+        return TaskRefused(
+            "image_invalid", message, status=422, may_retry=False
         )
+    log(f"{name} was refused: {code}: {message}")
+    if code in _TRY_AGAIN:
+        return TaskRefused(
+            "busy",
+            f"the runner of the storage node takes no VM ({code})",
+            status=503,
+            may_retry=True,
+        )
+    if code == "failure":
+        return _lost("failed")
+    return ClusterError(
+        "internal", f"the runner refused its manifest ({code})"
+    )
 
 
 def _lost(what: str) -> ClusterError:
@@ -359,7 +346,7 @@ class Sandbox:
                 settings.compile_seconds + COMPILE_GRACE_SECONDS
             )
             output, log = process.output()
-        except _Overdue:
+        except Overdue:
             status, output, log = -signal.SIGKILL, b"", "deadline passed"
         finally:
             process.kill()
@@ -389,19 +376,46 @@ class Sandbox:
     def start(self, manifest: Manifest, descriptors: Sequence[int]) -> Vm:
         """A VM that runs from now on; `descriptors` stay the caller's."""
         name = f"zvm:{manifest.job}:{manifest.node}"
-        process = self._start(
-            [name, "session"], manifest.to_json(), descriptors
-        )
-        return Vm(process, name, self._log)
+        text = manifest.to_json()
+        path = self._settings.zvm_socket
+        if path is not None:
+            return self._serve(path, name, text, descriptors)
+        process = self._start([name, "session"], text, descriptors)
+        return ProcessVm(process, name, self._log)
+
+    def _serve(
+        self, path: Path, name: str, text: bytes, descriptors: Sequence[int]
+    ) -> Vm:
+        request = daemon.request(_REQUEST, text, descriptors, QUEUE_SECONDS)
+        try:
+            connection = _Connection(path)
+        except OSError as error:
+            self._log(f"the daemon cannot be reached: {error}")
+            raise _lost("is not there") from error
+        try:
+            connection.send([daemon.hello(), *request])
+        except OSError as error:
+            # Why it hung up comes with the answer.
+            self._log(f"{name} was not taken: {error}")
+        except BaseException:
+            connection.close()
+            raise
+        return ServedVm(connection, name, self._log)
 
     def _start(
         self,
         argv: Sequence[str],
         stdin: bytes = b"",
         descriptors: Sequence[int] = (),
-    ) -> _Process:
+    ) -> Process:
         try:
-            return _Process(self._settings.zvm, argv, stdin, descriptors)
+            return Process(
+                self._settings.zvm,
+                argv,
+                stdin,
+                descriptors,
+                MAX_REPORT_BYTES,
+            )
         except OSError as error:
             self._log(f"{argv[0]} cannot be started: {error}")
             raise ClusterError(

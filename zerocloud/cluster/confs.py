@@ -136,6 +136,7 @@ def _object(
         "use": "egg:zerocloud#executor",
         "cluster_key": folder.key(),
         "zvm": installation.zvm,
+        "zvm_socket": folder.daemon(server.number),
         "state_dir": folder.node(server.number) / "zerocloud",
         "cache_dir": installation.cache / "artefacts",
         "slots": 2 * (os.cpu_count() or 1),

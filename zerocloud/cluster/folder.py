@@ -75,6 +75,10 @@ class Folder:
         """The folder that holds the disks of storage node `number`."""
         return self.node(number) / "disks"
 
+    def daemon(self, number: int) -> Path:
+        """The socket of the runner's daemon of storage node `number`."""
+        return self.run / f"zvm-{number}.sock"
+
     def conf(self, server: Server) -> Path:
         """The server's conf file."""
         return self.etc / f"{server.name}.conf"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from zerocloud.cluster import confs
+from zerocloud.cluster.daemons import Daemons, DaemonSpec
 from zerocloud.cluster.folder import Folder, Server
 from zerocloud.cluster.installation import find_images, find_zvm, user_cache
 from zerocloud.cluster.settings import ClusterSettings, StartError, settle
@@ -59,7 +60,9 @@ def run_cluster(
         print(_announcement(folder, settings, shown, took), file=announce)
         announce.flush()
 
-    Supervisor(folder, _groups(settings, servers), lifeline).run(shown, serves)
+    groups = _groups(settings, servers)
+    daemons = _daemons(folder, settings)
+    Supervisor(folder, groups, lifeline, daemons).run(shown, serves)
 
 
 def _refresh(
@@ -114,6 +117,26 @@ def find_installation(settings: ClusterSettings) -> confs.Installation:
         zvm=zvm,
         images=find_images() if settings.filters else (),
         cache=user_cache(),
+    )
+
+
+def _daemons(folder: Folder, settings: ClusterSettings) -> Daemons:
+    """The runner's daemons, unless the executor has other orders."""
+    if not settings.filters or "zvm_socket" in settings.executor_options:
+        return Daemons([])
+    zvm = find_installation(settings).zvm
+    if zvm is None:
+        return Daemons([])
+    return Daemons(
+        [
+            DaemonSpec(
+                name=f"zvm-{number}",
+                zvm=zvm,
+                socket=folder.daemon(number),
+                log=folder.log / f"zvm-{number}.log",
+            )
+            for number in range(1, settings.nodes + 1)
+        ]
     )
 
 

@@ -3,7 +3,7 @@
 Forks one process per group of servers (`single`: one group of all;
 `process`: one group each) from a parent that has imported Swift, so that its
 memory is shared, and then only waits.  A server that ends is reported and not
-restarted: tests kill them on purpose.
+restarted: tests kill them on purpose.  A runner's daemon (`daemons`) is.
 
 Nothing outlives this process.  Children end when the control pipe, whose only
 writing end is here, is closed; the kernel kills them when this process is
@@ -23,8 +23,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from zerocloud.cluster import processes
+from zerocloud.cluster.daemons import Daemons
 from zerocloud.cluster.folder import Folder, Server
 from zerocloud.cluster.serve import GRACE_SECONDS, Bound, prepare, serve
 from zerocloud.cluster.settings import StartError
@@ -53,7 +55,9 @@ class Supervisor:
         folder: Folder,
         groups: Sequence[tuple[str, Sequence[Server]]],
         lifeline: int | None = None,
+        daemons: Daemons | None = None,
     ) -> None:
+        self._daemons = daemons or Daemons([])
         self._folder = folder
         self._groups = groups
         self._children: dict[int, Child] = {}
@@ -106,6 +110,7 @@ class Supervisor:
         processes.raise_descriptor_limit()
         processes.adopt_orphans()
         prepare(self._folder.swift)
+        self._daemons.start()
         bound = {
             server.name: _bind(server, self._folder)
             for _, servers in self._groups
@@ -182,6 +187,23 @@ class Supervisor:
                     self._check_ready(waiting.pop(key.fd))
                 elif self._stop_asked(key.fd):
                     raise StartError("stopped before it served")
+        self._await_daemons(deadline)
+
+    def _await_daemons(self, deadline: float) -> None:
+        """They have had all the time that the servers took."""
+        while missing := self._daemons.missing():
+            self._reap()
+            if self._daemons.pause() is not None:
+                self._say_of_daemons("did not start", missing)
+            if time.monotonic() > deadline:
+                self._say_of_daemons("is not ready", missing)
+            time.sleep(0.005)
+
+    def _say_of_daemons(self, what: str, names: Sequence[str]) -> NoReturn:
+        raise StartError(
+            f"the runner's daemon {names[0]} {what} (see "
+            f"{self._folder.log / names[0]}.log)"
+        )
 
     def _check_ready(self, child: Child) -> None:
         said = os.read(child.ready, 4096).decode("utf-8", "replace")
@@ -204,16 +226,12 @@ class Supervisor:
         self._folder.write_env(exports)
         announce()
         while self._children:
-            for key, _ in self._selector.select():
+            for key, _ in self._selector.select(self._daemons.pause()):
                 if self._stop_asked(key.fd):
                     return
+            self._daemons.restart()
             for child, status in self._reap():
-                code = os.waitstatus_to_exitcode(status)
-                print(
-                    f"cluster: {child.name} ended ({_ending(code)})",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                self._say(child.name, status)
         raise StartError("every server has ended")
 
     def _stop_asked(self, descriptor: int) -> bool:
@@ -236,7 +254,17 @@ class Supervisor:
             child = self._children.pop(pid, None)
             if child is not None:
                 ended.append((child, status))
+            elif name := self._daemons.ended(pid):
+                self._say(name, status)
         return ended
+
+    def _say(self, name: str, status: int) -> None:
+        code = os.waitstatus_to_exitcode(status)
+        print(
+            f"cluster: {name} ended ({_ending(code)})",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def _stop(self) -> None:
         self._folder.env.unlink(missing_ok=True)

@@ -202,7 +202,12 @@ def _seconds(fields: Fields, name: str) -> float:
 
 def parse_report(data: bytes) -> Report:
     """A report's bytes; raises ProtocolError that says where."""
-    fields = Fields(parse_object(data, "report", MAX_REPORT_BYTES), "report")
+    return report_item(parse_object(data, "report", MAX_REPORT_BYTES))
+
+
+def report_item(item: Any) -> Report:
+    """A report inside of another document; raises ProtocolError."""
+    fields = Fields(item, "report")
     fields.version(REPORT_VERSION)
     notes = None
     if fields.has("executor"):

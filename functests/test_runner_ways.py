@@ -1,0 +1,138 @@
+"""The two ways to a VM: the node's daemon, and a process per VM.
+
+All other tests use the daemon, which is the embedded cluster's default; here a
+few jobs run both ways and must come out the same, and the older way is held to
+what it promised.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from functests.conftest import started, warm_up, with_container
+from functests.executor_client import Exchange, anywhere, run, streamed, task
+from functests.jobs import STDOUT, group, guest, put_guest, reads
+from functests.running import parent, posted, vms, wait_for_vm
+from functests.support import (
+    Account,
+    command_name,
+    residue,
+    tree,
+    wait_until,
+)
+from zerocloud.cluster import Cluster, ClusterSettings
+from zerocloud.protocol import frames
+
+CAT, SPIN = guest("cat"), guest("spin")
+
+
+@pytest.fixture(scope="module")
+def without(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster whose executors start a process per VM."""
+    settings = ClusterSettings(executor_options={"zvm_socket": ""})
+    running = started(tmp_path_factory.mktemp("without"), settings)
+    warm_up(running)
+    yield running
+    running.stop()
+
+
+def test_both_ways_give_the_same_answers_and_receipts(
+    cluster: Cluster, without: Cluster
+) -> None:
+    cases: list[tuple[str, bytes, tuple[str, ...]]] = [
+        ("cat", b"some bytes" * 10_000, ("cat",)),
+        ("trap", b"", ("trap",)),
+        ("recurse", b"", ("recurse",)),
+        ("exit_code", b"", ("exit_code", "3")),
+        ("hash_all", bytes(100_000), ("hash_all",)),
+    ]
+    for name, data, args in cases:
+        program = guest(name)
+        reports = []
+        for where in (cluster, without):
+            document = task(
+                program, args=args, inputs=(streamed("stdin", data),)
+            )
+            answer = run(where, anywhere(where), document, (program,), (data,))
+            assert answer.report is not None
+            report = answer.report
+            reports.append(
+                (
+                    report.outcome,
+                    report.channels,
+                    report.stderr_tail,
+                    report.memory_peak_bytes,
+                    report.receipt,
+                    answer.outputs,
+                )
+            )
+        assert reports[0] == reports[1]
+        assert reports[0][4]
+
+
+def test_vms_are_the_daemons_and_without_one_the_object_servers(
+    cluster: Cluster, without: Cluster
+) -> None:
+    for where, expected in ((cluster, "zvm-serve"), (without, "zvm:")):
+        for account in with_container(Account(where)):
+            job = [group(put_guest(account, "spin"), STDOUT, name="spin")]
+            with posted(account, job) as answer:
+                vm = wait_for_vm(where, "spin")[-1]
+                assert command_name(parent(vm)).startswith(expected)
+                os.kill(vm, signal.SIGKILL)
+                report = answer.result().json()
+            assert report["nodes"][0]["outcome"]["kind"] == "killed"
+            account.session.close()
+    names = [command_name(pid) for pid in tree(without.pid)]
+    assert "zvm-serve" not in names
+
+
+def test_job_whose_daemon_is_killed_runs_on_another_server(
+    cluster: Cluster, account: Account
+) -> None:
+    account.put("o", b"x")
+    job = [
+        group(
+            put_guest(account, "spin"),
+            reads(account.path("o")),
+            STDOUT,
+            name="spin",
+        )
+    ]
+    job = {"version": 2, "nodes": job, "limits": {"wall_seconds": 4}}
+    with posted(account, job) as answer:
+        [vm] = wait_for_vm(cluster, "spin")
+        os.kill(parent(vm), signal.SIGKILL)
+        node = answer.result().json()["nodes"][0]
+    assert node["attempts"] == 2
+    assert node["outcome"]["code"] == "wall_seconds"
+
+
+def test_session_killed_is_a_lost_node(without: Cluster) -> None:
+    exchange = Exchange(without, anywhere(without), task(SPIN))
+    assert exchange.begin().status == 200
+    exchange.until(frames.ACCEPTED)
+    for stream, _ in enumerate(exchange.answer.need):
+        exchange.send_stream(frames.BLOB, stream, SPIN)
+    session, vm = wait_for_vm(without)[:2]
+    assert parent(vm) == session
+    os.kill(session, signal.SIGKILL)
+    exchange.until(b"")
+    assert exchange.answer.error["code"] == "node_lost"
+    assert exchange.answer.error["may_retry"]
+    exchange.close()
+    assert wait_until(lambda: not vms(without))
+    assert residue(without).processes == 0
+
+
+def test_socket_of_a_deep_folder_is_reached(tmp_path: Path) -> None:
+    folder = tmp_path / ("deep" * 40) / "it"
+    with started(folder, ClusterSettings(nodes=1, replicas=1)) as cluster:
+        document = task(CAT, inputs=(streamed("stdin", b"x"),))
+        answer = run(cluster, anywhere(cluster), document, (CAT,), (b"x",))
+        assert answer.outputs == {0: b"x"}
