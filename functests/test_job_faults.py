@@ -147,8 +147,8 @@ def test_client_that_goes_away_ends_its_job(
     )
 
     client = posted(account, json.dumps(job).encode())
-    # A VM is two processes.
-    assert wait_until(lambda: len(vms(account.cluster)) >= 8, 20)
+    # As many as there are slots, on a machine with two processors.
+    assert wait_until(lambda: len(vms(account.cluster)) >= 4, 20)
     client.close()
 
     assert wait_until(lambda: not vms(account.cluster), 2.0)

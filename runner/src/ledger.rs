@@ -97,6 +97,13 @@ impl Ledger {
         })
     }
 
+    /// Has the pages at hand that every session writes to.
+    pub fn touch(&self) {
+        self.put(BEGAN, 0);
+        self.store(0, &[0]);
+        self.store(VERDICT_BYTES, &[0]);
+    }
+
     /// Notes that the guest's first instruction comes next.
     pub fn begin(&self, monotonic_nanoseconds: u64) {
         self.put(BEGAN, monotonic_nanoseconds);

@@ -58,6 +58,7 @@ class Supervisor:
         daemons: Daemons | None = None,
     ) -> None:
         self._daemons = daemons or Daemons([])
+        self._serving = False
         self._folder = folder
         self._groups = groups
         self._children: dict[int, Child] = {}
@@ -225,6 +226,7 @@ class Supervisor:
         self._folder.write_text(self._folder.pids, json.dumps(pids))
         self._folder.write_env(exports)
         announce()
+        self._serving = True
         while self._children:
             for key, _ in self._selector.select(self._daemons.pause()):
                 if self._stop_asked(key.fd):
@@ -254,7 +256,7 @@ class Supervisor:
             child = self._children.pop(pid, None)
             if child is not None:
                 ended.append((child, status))
-            elif name := self._daemons.ended(pid):
+            elif (name := self._daemons.ended(pid)) and self._serving:
                 self._say(name, status)
         return ended
 
@@ -267,6 +269,7 @@ class Supervisor:
         )
 
     def _stop(self) -> None:
+        self._serving = False
         self._folder.env.unlink(missing_ok=True)
         os.close(self._control[1])
         for pid in self._children:

@@ -234,7 +234,7 @@ fn bad_layer(error: TreeError) -> Error {
     Error::refused(Code::BadLayer, error.to_string())
 }
 
-fn wasi_config(
+pub(crate) fn wasi_config(
     manifest: Manifest,
     tree: Tree,
     channels: Vec<Channel>,
