@@ -7,8 +7,10 @@ what it promised.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,6 +130,22 @@ def test_session_killed_is_a_lost_node(without: Cluster) -> None:
     exchange.close()
     assert wait_until(lambda: not vms(without))
     assert residue(without).processes == 0
+
+
+def test_garbage_on_a_nodes_socket_is_answered_and_costs_nothing(
+    cluster: Cluster,
+) -> None:
+    for garbage in (b"\xff", b"GET / HTTP/1.1\r\n\r\n", bytes(60_000)):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stranger:
+            stranger.settimeout(10)
+            stranger.connect(str(cluster.folder.daemon(1)))
+            stranger.send(garbage)
+            said = stranger.recv(65536)
+            assert said[:1] == b"E"
+            assert json.loads(said[8:])["error"]["code"] == "bad_packet"
+    document = task(CAT, inputs=(streamed("stdin", b"x"),))
+    answer = run(cluster, anywhere(cluster), document, (CAT,), (b"x",))
+    assert answer.outputs == {0: b"x"}
 
 
 def test_socket_of_a_deep_folder_is_reached(tmp_path: Path) -> None:
