@@ -11,6 +11,7 @@ mod support;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use support::daemon::Daemon;
 use support::{Ended, Session, ZVM, finish, zvm_with};
 use zvm::lockdown::identity::{Identity, Wish};
 use zvm::sys::holes::{Attempt, FIRST, LAYERS, OLD_KERNEL, PROGRAM, SECTION};
@@ -195,6 +196,32 @@ fn a_forbidden_call_is_our_failure_and_the_log_says_so() {
     let log = "event=session_failed error=\"the filter of system calls ended the VM's \
                process (SIGSYS): it made a call that no VM makes, or aborted for want of memory\"\n";
     assert_eq!(ended.stderr, log);
+}
+
+#[test]
+fn the_daemons_vms_are_locked_down_as_a_session_is() {
+    let daemon = |layers: &str| {
+        let socket = support::folder("serve").join("socket");
+        let variable = format!("{LAYERS}={layers}");
+        Daemon::start_by(&socket, &[], &["env", &variable])
+    };
+    let free = daemon("");
+    let locked = daemon(ALL);
+    // Its sessions have no parent of their own that leaks something.
+    for attempt in PLAIN.into_iter().filter(|it| *it != ReadLeaked) {
+        let session = session(attempt, "");
+        if possible(attempt) && attempt != Execute {
+            let answer = free.client().run(&session);
+            let code = &answer["report"]["outcome"]["code"];
+            assert_eq!(code, 0, "{attempt:?}: {answer:#}");
+        }
+        let answer = locked.client().run(&session);
+        let outcome = &answer["report"]["outcome"];
+        let refused = outcome["kind"] == "exit" && outcome["code"] != 0;
+        let killed = answer["error"]["code"] == "failure";
+        assert!(refused || killed, "{attempt:?}: {answer:#}");
+    }
+    assert!(locked.log().contains("the filter of system calls ended"));
 }
 
 #[test]

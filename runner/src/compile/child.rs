@@ -20,6 +20,7 @@ use serde::Deserialize;
 
 use crate::error::{Code, Error};
 use crate::exit;
+use crate::lockdown::layers;
 
 use super::Settings;
 
@@ -39,7 +40,7 @@ pub fn compile(module: &[u8], artefact: &File, settings: &Settings) -> Result<()
     let mut child = Command::new(&settings.compiler)
         .args(words(settings))
         .env_clear()
-        .envs(variables())
+        .envs(layers::variables())
         .current_dir("/")
         .stdin(Stdio::from(source))
         .stdout(Stdio::from(copy(artefact)?))
@@ -65,15 +66,6 @@ fn words(settings: &Settings) -> Vec<String> {
     ];
     words.extend(settings.lockdown.words());
     words
-}
-
-/// Nothing of the environment, but what a test sets for the lock-down.
-fn variables() -> Option<(String, String)> {
-    #[cfg(feature = "planted-holes")]
-    if let Ok(layers) = std::env::var(crate::sys::holes::LAYERS) {
-        return Some((crate::sys::holes::LAYERS.to_owned(), layers));
-    }
-    None
 }
 
 /// A file without a name that holds `content`, at its start.

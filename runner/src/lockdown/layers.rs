@@ -47,6 +47,15 @@ impl Layers {
     }
 }
 
+/// The environment of our own processes: nothing, but what a test sets.
+pub fn variables() -> Option<(String, String)> {
+    #[cfg(feature = "planted-holes")]
+    if let Ok(layers) = std::env::var(crate::sys::holes::LAYERS) {
+        return Some((crate::sys::holes::LAYERS.to_owned(), layers));
+    }
+    None
+}
+
 #[cfg(feature = "planted-holes")]
 impl Layer {
     pub const ALL: [Layer; 6] = [

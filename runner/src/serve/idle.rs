@@ -185,6 +185,8 @@ fn run(
     let mut keep = descriptors_of(&session);
     keep.extend(waiting.held);
     waiting.plan.keep_only(&keep)?;
+    #[cfg(feature = "planted-holes")]
+    crate::session::vm::plant_holes(&session, waiting.daemon);
     waiting.plan.limit(&limits_of(&session)?)?;
     run_session(session, &ledger, waiting.plan, Some(waiting.warm))
 }

@@ -133,6 +133,7 @@ fn start_zygote(
         .arg(" ".repeat(zygote::TITLE_BYTES))
         .args(lockdown.words())
         .env_clear()
+        .envs(lockdown::layers::variables())
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::null())
         .spawn()

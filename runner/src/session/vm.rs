@@ -150,7 +150,7 @@ pub(crate) fn die_with(parent: Pid) -> Result<(), Error> {
 
 /// Gets what the attempts of a test need while it can be had.
 #[cfg(feature = "planted-holes")]
-fn plant_holes(session: &Session, parent: Pid) {
+pub(crate) fn plant_holes(session: &Session, parent: Pid) {
     let input = session.channels.first().map_or(-1, AsRawFd::as_raw_fd);
     sys::holes::prepare(input, parent.as_raw_nonzero().get());
 }

@@ -71,7 +71,12 @@ impl Daemon {
     }
 
     pub fn start_at(socket: &Path, options: &[&str]) -> Self {
-        let daemon = Self::spawn_at(socket, options, &[]);
+        Self::start_by(socket, options, &[])
+    }
+
+    /// Starts it by way of `before` (`env NAME=VALUE`), and waits for its socket.
+    pub fn start_by(socket: &Path, options: &[&str], before: &[&str]) -> Self {
+        let daemon = Self::spawn_at(socket, options, before);
         wait_for("the socket", || {
             let served = UnixClient::connect(&daemon.socket).is_ok();
             served.then_some(())
