@@ -60,10 +60,10 @@ def test_bomb_comes_in_bounded_pieces() -> None:
 
 def test_empty_members_have_an_end() -> None:
     data = gzip.compress(b"") * (gunzip.MAX_MEMBERS + 1)
-    began = time.monotonic()
+    began = time.thread_time()
     with pytest.raises(GzipError, match="more than 100000 members"):
         list(gunzipped(split(data, 65536)))
-    assert time.monotonic() - began < 5
+    assert time.thread_time() - began < 5
 
 
 @given(st.binary(max_size=300), st.binary(max_size=30), st.integers(1, 40))

@@ -151,12 +151,12 @@ def test_extended_headers_together_have_a_limit(
     ids=["long names", "pax headers", "charsets", "records", "entries"],
 )
 def test_megabytes_of_headers_take_no_time(data: bytes) -> None:
-    began = time.monotonic()
+    began = time.thread_time()
     try:
         read(data)
     except TarError as refused:
         assert "is broken" in str(refused)
-    assert time.monotonic() - began < SECONDS
+    assert time.thread_time() - began < SECONDS
 
 
 def test_beginning_of_a_tar_is_read_as_far_as_it_goes() -> None:
