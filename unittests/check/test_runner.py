@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from unittests.check.conftest import KEY, failed, only
 from zerocloud import __version__
 from zerocloud.check import runner
-from zerocloud.check.runner import check_runner
+from zerocloud.check.runner import check_daemon, check_runner
 from zerocloud.cluster.installation import find_zvm
 from zerocloud.config import ExecutorSettings, read_executor_settings
 
@@ -136,3 +137,20 @@ def test_compilation_is_thrown_away(
     before = sorted(tmp_path.iterdir())
     assert [f.level for f in check_runner(settings(binaries))] == ["ok"] * 2
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_daemon_that_nobody_serves_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 40)
+    folder.mkdir()
+    path = folder / "zvm.sock"
+    named = settings(tmp_path / "zvm", zvm_socket=str(path))
+    assert only(check_daemon(named)).said == "No such file or directory"
+    kind = socket.SOCK_SEQPACKET  # docs/protocol.md
+    with socket.socket(socket.AF_UNIX, kind) as listener:
+        listener.bind(str(tmp_path / "s"))
+        (tmp_path / "s").rename(path)
+        assert only(check_daemon(named)).said == "Connection refused"
+        listener.listen(1)
+        [found] = check_daemon(named)
+        assert (found.level, found.said) == ("ok", "is served")
+    assert list(check_daemon(settings(tmp_path / "zvm"))) == []

@@ -107,6 +107,7 @@ class Host:
         yield from capacity.check_memory(found)
         yield from capacity.check_disk(found)
         yield from runner.check_runner(found)
+        yield from runner.check_daemon(found)
 
     def _promised(self) -> tuple[dict[str, str] | None, str]:
         """Digests of images by name, and who says so."""

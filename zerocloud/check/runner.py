@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -40,6 +41,35 @@ def check_runner(settings: ExecutorSettings) -> Iterator[Finding]:
         return
     yield _together(zvm, versions)
     yield _compiles(zvm, settings)
+
+
+def check_daemon(settings: ExecutorSettings) -> Iterator[Finding]:
+    """The daemon's socket, when the conf names one: does anybody serve it?
+
+    A connection that says nothing starts nothing.
+    """
+    path = settings.zvm_socket
+    if path is None:
+        return
+    mend = "start zvm.service as the object server's user (etc/zvm.service)"
+    try:
+        _connect(path)
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        yield fail("runner", f"zvm_socket {path}", why, mend)
+    else:
+        yield ok("runner", f"zvm_socket {path}", "is served")
+
+
+def _connect(path: Path) -> None:
+    folder = os.open(path.parent, os.O_PATH | os.O_CLOEXEC)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+            client.settimeout(SECONDS)
+            # A socket's address has 107 bytes, and folders are longer.
+            client.connect(f"/proc/self/fd/{folder}/{path.name}")
+    finally:
+        os.close(folder)
 
 
 def _version(path: Path) -> str | Finding:
