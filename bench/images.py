@@ -151,12 +151,23 @@ def settled(
 
 
 def vm_processes(cluster: Cluster) -> list[int]:
-    """The second process of each session: the VM."""
-    found = []
-    for server in cluster.pids.values():
-        for session in children(server):
-            found += children(session)
+    """The VMs: of a session's processes, and the daemon's, the last ones."""
+    found, waiting = [], [cluster.pid]
+    while waiting:
+        pid = waiting.pop()
+        below = children(pid)
+        waiting += below
+        if not below and title(pid).startswith(b"zvm:"):
+            found.append(pid)
     return found
+
+
+def title(pid: int) -> bytes:
+    """The first word of a process's command line."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def children(pid: int) -> list[int]:

@@ -84,6 +84,18 @@ def wait_for_vm(cluster: Cluster, node: str = "") -> list[int]:
     return vms(cluster, node)
 
 
+def guests(cluster: Cluster) -> list[int]:
+    """The VMs alone, each one process, whoever has started them."""
+    found = vms(cluster)
+    sessions = set()
+    for pid in found:
+        try:
+            sessions.add(parent(pid))
+        except OSError:
+            continue  # it ended while we looked
+    return [pid for pid in found if pid not in sessions]
+
+
 def parent(pid: int) -> int:
     """The process that started another one."""
     stat = Path(f"/proc/{pid}/stat").read_bytes()

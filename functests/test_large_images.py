@@ -7,12 +7,11 @@ large enough to tell a copy from a mapping.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from functests.jobs import STDOUT, group, reads
-from functests.running import posted, vms
+from functests.running import guests, posted
 from functests.support import Account, wait_until
 from unittests.fakes.tars import tar_of
 
@@ -46,19 +45,6 @@ def is_shared(found: dict[str, int]) -> bool:
     return shared > IMAGE_BYTES and private < 8 * MIB
 
 
-def guests_of(account: Account) -> Iterator[int]:
-    """The VMs: of each session's two processes the one that computes."""
-    for pid in vms(account.cluster):
-        status = Path(f"/proc/{pid}/status")
-        parent = next(
-            int(line.split()[1])
-            for line in status.read_text().splitlines()
-            if line.startswith("PPid:")
-        )
-        if parent in vms(account.cluster):
-            yield pid
-
-
 def test_vms_share_the_pages_of_a_large_image(account: Account) -> None:
     data = random.Random(1).randbytes(IMAGE_BYTES)
     account.put("large.tar", tar_of(("data", data)))
@@ -82,7 +68,7 @@ def test_vms_share_the_pages_of_a_large_image(account: Account) -> None:
         found: list[dict[str, int]] = []
 
         def shared() -> bool:
-            found[:] = [memory(pid) for pid in guests_of(account)]
+            found[:] = [memory(pid) for pid in guests(account.cluster)]
             return [is_shared(each) for each in found] == [True] * VMS
 
         # Pages that one VM has read and the others have not yet are its own
