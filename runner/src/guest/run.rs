@@ -90,11 +90,6 @@ pub fn run(
     })
 }
 
-/// Finds out how this host's clock is read; nothing could later.
-pub fn warm_up_clock() {
-    let _ = monotonic_nanoseconds();
-}
-
 /// The host's clock, for the account of times only. It is read without a system
 /// call, which a VM that is locked down could not make.
 fn monotonic_nanoseconds() -> u64 {

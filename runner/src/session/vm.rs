@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal};
 
 use crate::channel::{Channel, Direction};
 use crate::error::{Code, Error};
-use crate::guest::run::{Ended, Ready, run, warm_up_clock};
+use crate::guest::run::{Ended, Ready, run};
 use crate::guest::tree::{TarLayer, Tree, TreeError};
 use crate::guest::wasi::{Wasi, WasiConfig, WasiLimits};
 use crate::ledger::Ledger;
@@ -100,7 +100,6 @@ pub(crate) fn run_session(
             &loaded
         }
     };
-    warm_up_clock();
     plan.seal(Filter::Vm)?;
 
     let tree = Tree::new(layers).map_err(bad_layer)?;
