@@ -142,7 +142,11 @@ class Client:
     def status(self) -> dict[str, Any]:
         """The daemon's state; nothing else may be under way here."""
         self._socket.send(b"S" + bytes(7))
-        document: dict[str, Any] = json.loads(self._socket.recv(65536)[8:])
+        more, text = True, b""
+        while more:
+            data = self._socket.recv(65536)
+            more, text = bool(data[1]), text + data[8:]
+        document: dict[str, Any] = json.loads(text)
         return document
 
     def close(self) -> None:

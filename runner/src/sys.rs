@@ -513,6 +513,14 @@ impl CommandLine {
     }
 }
 
+/// Gives memory that was freed back to the kernel, where the allocator would keep
+/// it for later.
+pub fn give_memory_back() {
+    // SAFETY: it only looks at what is free already.
+    #[cfg(target_env = "gnu")]
+    let _ = unsafe { libc::malloc_trim(0) };
+}
+
 /// Gives this process the lowest best-effort weight for disks.
 pub fn lower_io_weight() -> Result<(), SysError> {
     const WHO_PROCESS: i32 = 1;

@@ -40,6 +40,8 @@ use super::{Options, idle, start_zygote};
 const MAX_CONNECTIONS: usize = 4096;
 /// Packets taken from one connection before the others have their turn.
 const PACKETS_IN_TURN: usize = 64;
+/// What so many jobs took is given back when none is left.
+const MANY_JOBS: usize = 64;
 const TICK: Duration = Duration::from_secs(1);
 /// A client that takes nothing of what it is owed for so long is given up.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
@@ -74,6 +76,8 @@ pub struct Daemon {
     processes: BTreeMap<ProcessId, Process>,
     buffer: Vec<u8>,
     next: u64,
+    /// Most jobs at once since memory was last given back.
+    most_jobs: usize,
     max_descriptors: usize,
     open_files: usize,
 }
@@ -102,6 +106,7 @@ impl Daemon {
             processes: BTreeMap::new(),
             buffer: vec![0; packet::MAX_BYTES + 1],
             next: 1,
+            most_jobs: 0,
             max_descriptors: super::max_descriptors(open_files),
             open_files,
             options,

@@ -117,6 +117,10 @@ impl Daemon {
 
     pub(super) fn tick(&mut self, now: Instant) -> Result<(), Error> {
         self.poller.set(now + TICK, Alarm::Tick);
+        if self.jobs.is_empty() && self.most_jobs > MANY_JOBS {
+            self.most_jobs = 0;
+            sys::give_memory_back();
+        }
         for process in self.nursery.overdue(now) {
             self.kill_process(process);
         }

@@ -69,6 +69,7 @@ impl Daemon {
             connection.jobs.insert(job.request, id);
         }
         self.jobs.insert(id, job);
+        self.most_jobs = self.most_jobs.max(self.jobs.len());
     }
 
     pub(super) fn waited_too_long(&mut self, id: JobId) {
