@@ -69,6 +69,7 @@ def test_served_vm_with_a_long_report_is_read_whole(bench: Bench) -> None:
 def test_served_vm_gets_all_of_its_descriptors(bench: Bench) -> None:
     vm = bench.start("exit", descriptors=600)
     vm.kill()
+    bench.daemon.close()  # it reads what was sent, to the end
     kinds = [("H", 0), ("B", 253), ("M", 253), ("M", 94)]
     assert bench.daemon.seen[:4] == kinds
 

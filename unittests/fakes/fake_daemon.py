@@ -33,7 +33,9 @@ class FakeDaemon:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop; wait for the last connection's end."""
+        """Stop; wait for the last connection's end.  Twice is harmless."""
+        if self._listener.fileno() < 0:
+            return
         self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join(10)
         self._listener.close()
@@ -49,7 +51,7 @@ class FakeDaemon:
         manifest = b""
         total = 0
         while True:
-            with contextlib.suppress(ConnectionResetError):
+            with contextlib.suppress(ConnectionError):
                 data, fds, _, _ = socket.recv_fds(connection, 65536, 253)
                 for fd in fds:
                     os.close(fd)
