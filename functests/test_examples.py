@@ -129,7 +129,9 @@ def test_pycount_stores_an_answer_for_each_source(
     account.log_in()
     sources = sorted((ROOT / "zerocloud" / "job").glob("*.py"))
     names = [f"zerocloud/job/{path.stem}.json" for path in sources]
-    assert account.listing("counts") == names
+    # Other documentation, tried on the same cluster, counts into it as well.
+    found = account.listing("counts")
+    assert [n for n in found if n.startswith("zerocloud/job/")] == names
     for path, name in zip(sources, names, strict=True):
         counted = json.loads(account.get(name, "counts"))
         assert counted == natively_counted(path), name
