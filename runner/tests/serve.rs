@@ -427,9 +427,8 @@ fn killed_zygotes_and_idle_processes_are_replaced() {
 fn a_hung_zygote_is_replaced() {
     let daemon = Daemon::start(&["--idle", "0"]);
     let mut client = daemon.client();
-    let [zygote] = daemon.named("zvm-zygote")[..] else {
-        panic!("{:?}", daemon.children())
-    };
+    // It has its name a moment after it is there.
+    let zygote = wait_for("a zygote", || daemon.named("zvm-zygote").first().copied());
     signal(zygote, Signal::STOP);
     assert_outcome(&client.report(&hashing()), "exit", "0");
     assert!(is_gone(zygote));
