@@ -75,9 +75,9 @@ def _manifest() -> Manifest:
 
 @pytest.fixture
 def bench(tmp_path):
-    before = census()
+    before = census(tmp_path)
     yield Bench(tmp_path)
-    assert census() == before, "children or descriptors are left"
+    assert census(tmp_path) == before, "children or descriptors are left"
 
 
 def test_session_reads_its_input_and_reports(bench):

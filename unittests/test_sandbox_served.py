@@ -40,11 +40,11 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    before = census()
+    before = census(tmp_path)
     made = Bench(tmp_path)
     yield made
     made.daemon.close()
-    assert census() == before, "children or descriptors are left"
+    assert census(tmp_path) == before, "children or descriptors are left"
 
 
 def wait(bench: Bench, word: str, seconds: float = 10.0):

@@ -22,7 +22,7 @@ def threads_started(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def make_node(tmp_path: Path) -> Iterator[Callable[..., harness.Node]]:
     """Nodes; afterwards nothing is held, staged or running."""
-    before = census()
+    before = census(tmp_path)
     made: list[harness.Node] = []
 
     def make(**options: str) -> harness.Node:
@@ -30,8 +30,8 @@ def make_node(tmp_path: Path) -> Iterator[Callable[..., harness.Node]]:
         return made[-1]
 
     yield make
-    harness.wait_until(lambda: census() == before)
-    assert census() == before, "children or descriptors are left"
+    harness.wait_until(lambda: census(tmp_path) == before)
+    assert census(tmp_path) == before, "children or descriptors are left"
     for node in made:
         assert node.staged_files() == []
         admission = node.filter._node.admission
