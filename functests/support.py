@@ -183,8 +183,19 @@ def command_name(pid: int) -> str:
 
 
 def is_runners_own(pid: int) -> bool:
-    """A daemon, or what it keeps ready: there whether or not a job runs."""
-    return command_name(pid) in ("zvm-serve", "zvm-zygote", "zvm-idle")
+    """A daemon, or what it keeps ready: there whether or not a job runs.
+
+    Such a process comes and goes by itself: it may have ended since it was
+    listed, or not have got its name yet.
+    """
+    name = command_name(pid)
+    if name == "zvm":
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return True  # it has ended
+        return any(b"zygote" in word for word in words)
+    return name in ("", "zvm-serve", "zvm-zygote", "zvm-idle")
 
 
 def open_files(pid: int) -> Counter[str]:
