@@ -21,6 +21,7 @@ import pytest
 
 from functests.support import (
     Account,
+    assert_nothing_left,
     command_name,
     residue,
     tree,
@@ -120,9 +121,7 @@ def leaving_nothing(
     yield
     for account in accounts:
         account.session.close()
-    wait_until(lambda: residue(cluster).within(before), seconds)
-    left = residue(cluster)
-    assert left.within(before), f"before: {before}; left: {left}"
+    assert_nothing_left(cluster, before, seconds)
 
 
 @pytest.fixture

@@ -294,3 +294,17 @@ def wait_until(
             return False
         time.sleep(0.02)
     return True
+
+
+def assert_nothing_left(
+    cluster: Cluster, before: Residue, timeout_seconds: float
+) -> None:
+    """Assert that soon nothing is left that was not there before."""
+    seen = [residue(cluster)]
+
+    def is_clean() -> bool:
+        seen[0] = residue(cluster)
+        return seen[0].within(before)
+
+    clean = wait_until(is_clean, timeout_seconds)
+    assert clean, f"before: {before}; left: {seen[0]}"

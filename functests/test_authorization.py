@@ -20,7 +20,11 @@ import pytest
 from functests.conftest import with_container
 from functests.jobs import STDOUT, group, put_guest, reads, writes
 from functests.refusing import Refusal, refuse, tasks_run
-from functests.support import Account, residue, wait_until
+from functests.support import (
+    Account,
+    assert_nothing_left,
+    residue,
+)
 from zerocloud.cluster import Cluster
 from zerocloud.headers import EXECUTE, JOB_STATUS, SOURCE
 
@@ -65,9 +69,7 @@ def quiet(mine: Account) -> Iterator[None]:
     before = residue(mine.cluster)
     yield
     mine.session.close()
-    wait_until(lambda: residue(mine.cluster).within(before), LEFT_SECONDS)
-    left = residue(mine.cluster)
-    assert left.within(before), f"before: {before}; left: {left}"
+    assert_nothing_left(mine.cluster, before, LEFT_SECONDS)
 
 
 def cat_job(mine: Account, *devices: dict[str, Any]) -> list[dict[str, Any]]:

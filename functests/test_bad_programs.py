@@ -18,7 +18,11 @@ from functests import wasm
 from functests.conftest import with_container
 from functests.jobs import STDOUT, group, guest, put_guest, reads, writes
 from functests.refusing import Refusal, error_of
-from functests.support import Account, residue, wait_until
+from functests.support import (
+    Account,
+    assert_nothing_left,
+    residue,
+)
 from zerocloud.cluster import Cluster
 
 LEFT_SECONDS = 3.0
@@ -44,9 +48,7 @@ def still_works(box: Account) -> Iterator[None]:
     job = [group(box.path("bin/cat.wasm"), reads(box.path("a")), STDOUT)]
     assert box.post_job(job).content == b"hello"
     box.session.close()
-    wait_until(lambda: residue(cluster).within(before), LEFT_SECONDS)
-    left = residue(cluster)
-    assert left.within(before), f"before: {before}; left: {left}"
+    assert_nothing_left(cluster, before, LEFT_SECONDS)
 
 
 def fails(box: Account, job: Any) -> Refusal:

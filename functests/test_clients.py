@@ -15,7 +15,12 @@ from functests.conftest import with_container
 from functests.jobs import STDOUT, group, put_guest, reads, writes
 from functests.refusing import tasks_run
 from functests.running import Client, posted, vms, wait_for_vm
-from functests.support import Account, residue, wait_until
+from functests.support import (
+    Account,
+    assert_nothing_left,
+    residue,
+    wait_until,
+)
 from zerocloud.cluster import Cluster
 
 # The promise: a VM is killed and reaped so soon after its client has gone.
@@ -41,9 +46,7 @@ def others_go_on(box: Account) -> Iterator[None]:
     box.session.close()
     before = residue(cluster)
     yield
-    wait_until(lambda: residue(cluster).within(before), GONE_SECONDS)
-    left = residue(cluster)
-    assert left.within(before), f"before: {before}; left: {left}"
+    assert_nothing_left(cluster, before, GONE_SECONDS)
     job = [group(box.path("bin/cat.wasm"), reads(box.path("a")), STDOUT)]
     assert box.post_job(job).content == b"hello"
     assert box.listing() == stored

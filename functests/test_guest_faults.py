@@ -16,7 +16,11 @@ import pytest
 from functests import wasm
 from functests.conftest import with_container
 from functests.jobs import STDOUT, group, put_guest, reads, writes
-from functests.support import Account, residue, wait_until
+from functests.support import (
+    Account,
+    assert_nothing_left,
+    residue,
+)
 from zerocloud.cluster import Cluster
 
 LEFT_SECONDS = 3.0
@@ -114,9 +118,7 @@ def nothing_is_left(box: Account) -> Iterator[None]:
     before = residue(box.cluster)
     yield
     box.session.close()
-    wait_until(lambda: residue(box.cluster).within(before), LEFT_SECONDS)
-    left = residue(box.cluster)
-    assert left.within(before), f"before: {before}; left: {left}"
+    assert_nothing_left(box.cluster, before, LEFT_SECONDS)
 
 
 def between_good_ones(box: Account, bad: dict[str, Any]) -> list[Any]:

@@ -17,7 +17,11 @@ import pytest
 from functests.conftest import started, with_container
 from functests.jobs import group, guest, put_guest, reads, writes
 from functests.running import posted
-from functests.support import Account, residue, wait_until
+from functests.support import (
+    Account,
+    assert_nothing_left,
+    residue,
+)
 from functests.test_job_inputs import cat, pattern, source_of
 from zerocloud.cluster import Cluster, ClusterSettings
 
@@ -56,9 +60,7 @@ def nothing_is_left(lowered: Cluster, box: Account) -> Iterator[None]:
     before = residue(lowered)
     yield
     box.session.close()
-    wait_until(lambda: residue(lowered).within(before), LEFT_SECONDS)
-    left = residue(lowered)
-    assert left.within(before), f"before: {before}; left: {left}"
+    assert_nothing_left(lowered, before, LEFT_SECONDS)
 
 
 def source(account: Account, size: int, name: str = "in") -> str:

@@ -21,7 +21,12 @@ import pytest
 from functests.conftest import started, with_container
 from functests.jobs import STDOUT, group, guest, reads, writes
 from functests.object_kinds import KINDS, Kind, Makers
-from functests.support import Account, residue, wait_until
+from functests.support import (
+    Account,
+    assert_nothing_left,
+    residue,
+    wait_until,
+)
 from functests.test_job_inputs import pattern, source_of
 from zerocloud.cluster import Cluster, ClusterSettings
 
@@ -85,9 +90,7 @@ def make(
     yield Makers(account, other)
     for user in users:
         user.session.close()
-    wait_until(lambda: residue(account.cluster).within(before), LEFT_SECONDS)
-    left = residue(account.cluster)
-    assert left.within(before), f"before: {before}; left: {left}"
+    assert_nothing_left(account.cluster, before, LEFT_SECONDS)
 
 
 def cat(account: Account, path: str, name: str, **more: Any) -> dict[str, Any]:

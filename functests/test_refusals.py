@@ -19,7 +19,11 @@ from functests.conftest import with_container
 from functests.jobs import put_guest
 from functests.refusal_cases import TABLES, Case, dev, node
 from functests.refusing import refuse, tasks_run
-from functests.support import Account, residue, wait_until
+from functests.support import (
+    Account,
+    assert_nothing_left,
+    residue,
+)
 from zerocloud.cluster import Cluster
 from zerocloud.headers import EXECUTE, JOB_STATUS, SOURCE
 
@@ -45,9 +49,7 @@ def quiet(box: Account) -> Iterator[None]:
     before = residue(cluster)
     yield
     box.session.close()
-    wait_until(lambda: residue(cluster).within(before), LEFT_SECONDS)
-    left = residue(cluster)
-    assert left.within(before), f"before: {before}; left: {left}"
+    assert_nothing_left(cluster, before, LEFT_SECONDS)
 
 
 def document_of(job: Any, box: Account) -> bytes:

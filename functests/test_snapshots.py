@@ -18,7 +18,11 @@ import pytest
 from functests.conftest import started, with_container
 from functests.jobs import STDOUT, group, put_guest, reads, writes
 from functests.running import kill, posted, wait_for_vm
-from functests.support import Account, residue, wait_until
+from functests.support import (
+    Account,
+    assert_nothing_left,
+    residue,
+)
 from zerocloud.cluster import Cluster, ClusterSettings
 
 LEFT_SECONDS = 3.0
@@ -45,9 +49,7 @@ def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     before = residue(box.cluster)
     yield
     box.session.close()
-    wait_until(lambda: residue(box.cluster).within(before), LEFT_SECONDS)
-    left = residue(box.cluster)
-    assert left.within(before), f"before: {before}; left: {left}"
+    assert_nothing_left(box.cluster, before, LEFT_SECONDS)
 
 
 def plain(box: Account, data: bytes) -> None:
