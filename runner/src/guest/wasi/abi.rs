@@ -123,17 +123,39 @@ pub mod fstflags {
     pub const ALL: u32 = 15;
 }
 
-/// What a descriptor may be used for. Only reading and writing are enforced, as
-/// POSIX does; the other rights are reported so that libraries that look find
-/// what they expect.
+/// What a descriptor may be used for. Reading and writing are enforced, as POSIX
+/// does. The others are enforced once a guest has given them up by
+/// `fd_fdstat_set_rights`; that it did not ask for one when it opened something is
+/// no reason to refuse a call, because many libraries never ask.
 pub mod rights {
     pub const FD_DATASYNC: u64 = 1;
     pub const FD_READ: u64 = 1 << 1;
     pub const FD_SEEK: u64 = 1 << 2;
+    pub const FD_FDSTAT_SET_FLAGS: u64 = 1 << 3;
+    pub const FD_SYNC: u64 = 1 << 4;
     pub const FD_TELL: u64 = 1 << 5;
     pub const FD_WRITE: u64 = 1 << 6;
+    pub const FD_ADVISE: u64 = 1 << 7;
     pub const FD_ALLOCATE: u64 = 1 << 8;
+    pub const PATH_CREATE_DIRECTORY: u64 = 1 << 9;
+    pub const PATH_CREATE_FILE: u64 = 1 << 10;
+    pub const PATH_LINK_SOURCE: u64 = 1 << 11;
+    pub const PATH_LINK_TARGET: u64 = 1 << 12;
+    pub const PATH_OPEN: u64 = 1 << 13;
+    pub const FD_READDIR: u64 = 1 << 14;
+    pub const PATH_READLINK: u64 = 1 << 15;
+    pub const PATH_RENAME_SOURCE: u64 = 1 << 16;
+    pub const PATH_RENAME_TARGET: u64 = 1 << 17;
+    pub const PATH_FILESTAT_GET: u64 = 1 << 18;
+    pub const PATH_FILESTAT_SET_SIZE: u64 = 1 << 19;
+    pub const PATH_FILESTAT_SET_TIMES: u64 = 1 << 20;
+    pub const FD_FILESTAT_GET: u64 = 1 << 21;
     pub const FD_FILESTAT_SET_SIZE: u64 = 1 << 22;
+    pub const FD_FILESTAT_SET_TIMES: u64 = 1 << 23;
+    pub const PATH_SYMLINK: u64 = 1 << 24;
+    pub const PATH_REMOVE_DIRECTORY: u64 = 1 << 25;
+    pub const PATH_UNLINK_FILE: u64 = 1 << 26;
+    pub const POLL_FD_READWRITE: u64 = 1 << 27;
     /// All thirty, up to `sock_accept`.
     pub const ALL: u64 = (1 << 30) - 1;
     /// What goes with writing.
@@ -168,11 +190,30 @@ pub struct Filestat {
     pub file_type: FileType,
     pub links: u64,
     pub size: u64,
-    pub modified_nanoseconds: u64,
+    pub times: Times,
+}
+
+/// The times of something, in nanoseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    pub accessed: u64,
+    pub modified: u64,
+    pub changed: u64,
+}
+
+impl Times {
+    /// All three at once.
+    pub fn all(nanoseconds: u64) -> Self {
+        Times {
+            accessed: nanoseconds,
+            modified: nanoseconds,
+            changed: nanoseconds,
+        }
+    }
 }
 
 impl Filestat {
-    /// The device is always 1; the three times are one.
+    /// The device is always 1.
     pub fn encode(&self) -> [u8; sizes::FILESTAT] {
         encode_words([
             1,
@@ -180,9 +221,9 @@ impl Filestat {
             u64::from(self.file_type as u8),
             self.links,
             self.size,
-            self.modified_nanoseconds,
-            self.modified_nanoseconds,
-            self.modified_nanoseconds,
+            self.times.accessed,
+            self.times.modified,
+            self.times.changed,
         ])
     }
 }
@@ -246,9 +287,13 @@ mod tests {
             file_type: FileType::RegularFile,
             links: 3,
             size: 4,
-            modified_nanoseconds: 5,
+            times: Times {
+                accessed: 5,
+                modified: 6,
+                changed: 7,
+            },
         };
-        let words = [1, 2, 4, 3, 4, 5, 5, 5];
+        let words = [1, 2, 4, 3, 4, 5, 6, 7];
         assert_eq!(stat.encode(), encode_words::<8, 64>(words));
     }
 

@@ -6,7 +6,7 @@
 //! whole, if its cookie is the one that is asked for: deleting what has been
 //! listed skips nothing.
 
-use super::abi::{Errno, FileType, encode_dirent};
+use super::abi::{Errno, FileType, encode_dirent, rights};
 use super::namespace::Place;
 use super::table::Object;
 use super::{Call, Fault};
@@ -56,7 +56,7 @@ pub fn fd_readdir(
 ) -> Result<(), Fault> {
     call.memory.check(out, 4)?;
     let wasi = &mut *call.wasi;
-    let descriptor = wasi.table.get(fd)?;
+    let descriptor = wasi.table.kept(fd, rights::FD_READDIR)?;
     let Object::Directory(directory) = descriptor.object else {
         return Err(Errno::Notdir.into());
     };

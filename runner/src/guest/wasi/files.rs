@@ -6,7 +6,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 
-use super::abi::{Errno, fdflags};
+use super::abi::{Errno, fdflags, rights};
 use super::devices::Device;
 use super::table::Object;
 use super::{Call, Fault, Wasi};
@@ -105,6 +105,9 @@ impl Wasi {
         if !descriptor.is_readable() {
             return Err(Errno::Badf.into());
         }
+        if at.is_some() {
+            descriptor.check_kept(rights::FD_SEEK)?;
+        }
         let position = at.unwrap_or(descriptor.position);
         let count = match descriptor.object {
             Object::LayerFile(id) => {
@@ -167,6 +170,9 @@ impl Wasi {
         let descriptor = self.table.get_mut(fd)?;
         if !descriptor.is_writable() {
             return Err(Errno::Badf.into());
+        }
+        if at.is_some() {
+            descriptor.check_kept(rights::FD_SEEK)?;
         }
         let appends = at.is_none() && u32::from(descriptor.flags) & fdflags::APPEND != 0;
         let position = at.unwrap_or(descriptor.position);
@@ -300,6 +306,12 @@ pub fn fd_seek(
     out: u32,
 ) -> Result<(), Fault> {
     call.memory.check(out, 8)?;
+    // Asking where it stands is no seeking.
+    let needed = match (offset, whence) {
+        (0, 1) => rights::FD_TELL,
+        _ => rights::FD_SEEK,
+    };
+    call.wasi.table.kept(fd, needed)?;
     let length = call.wasi.seekable_length(fd)?;
     let descriptor = call.wasi.table.get_mut(fd)?;
     let base = match whence {
@@ -315,6 +327,7 @@ pub fn fd_seek(
 }
 
 pub fn fd_tell(call: &mut Call<'_>, fd: u32, out: u32) -> Result<(), Fault> {
+    call.wasi.table.kept(fd, rights::FD_TELL)?;
     call.wasi.seekable_length(fd)?;
     let position = call.wasi.table.get(fd)?.position;
     Ok(call.memory.write_u64(out, position)?)
@@ -325,6 +338,7 @@ pub fn fd_filestat_set_size(
     fd: u32,
     size: u64,
 ) -> Result<(), Fault> {
+    call.wasi.table.kept(fd, rights::FD_FILESTAT_SET_SIZE)?;
     call.wasi.set_length(fd, size)
 }
 
@@ -334,12 +348,12 @@ pub fn fd_allocate(
     offset: u64,
     length: u64,
 ) -> Result<(), Fault> {
+    let is_writable = call.wasi.table.kept(fd, rights::FD_ALLOCATE)?.is_writable();
     let end = offset.checked_add(length).ok_or(Errno::Fbig)?;
     if length == 0 {
-        call.wasi.table.get(fd)?;
         return Err(Errno::Inval.into());
     }
-    if !call.wasi.table.get(fd)?.is_writable() {
+    if !is_writable {
         return Err(Errno::Badf.into());
     }
     if end <= call.wasi.seekable_length(fd)? {
@@ -356,7 +370,7 @@ pub fn fd_advise(
     advice: u32,
 ) -> Result<(), Fault> {
     const LAST_ADVICE: u32 = 5;
-    call.wasi.table.get(fd)?;
+    call.wasi.table.kept(fd, rights::FD_ADVISE)?;
     if advice > LAST_ADVICE {
         return Err(Errno::Inval.into());
     }
@@ -365,7 +379,13 @@ pub fn fd_advise(
 
 /// Outputs are durable when the job is committed, not before; nothing to do here.
 pub fn fd_sync(call: &mut Call<'_>, fd: u32) -> Result<(), Fault> {
-    call.wasi.table.get(fd)?;
+    call.wasi.table.kept(fd, rights::FD_SYNC)?;
+    Ok(())
+}
+
+/// As [`fd_sync`].
+pub fn fd_datasync(call: &mut Call<'_>, fd: u32) -> Result<(), Fault> {
+    call.wasi.table.kept(fd, rights::FD_DATASYNC)?;
     Ok(())
 }
 

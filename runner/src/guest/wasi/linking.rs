@@ -132,7 +132,7 @@ functions! {
     fd_allocate(fd: u32, offset: u64, len: u64) =
         |call| files::fd_allocate(call, fd, offset, len);
     fd_close(fd: u32) = |call| files::fd_close(call, fd);
-    fd_datasync(fd: u32) = |call| files::fd_sync(call, fd);
+    fd_datasync(fd: u32) = |call| files::fd_datasync(call, fd);
     fd_fdstat_get(fd: u32, out: u32) = |call| stat::fd_fdstat_get(call, fd, out);
     fd_fdstat_set_flags(fd: u32, flags: u32) =
         |call| stat::fd_fdstat_set_flags(call, fd, flags);
@@ -166,8 +166,11 @@ functions! {
     path_filestat_get(fd: u32, flags: u32, path: u32, len: u32, out: u32) =
         |call| stat::path_filestat_get(call, fd, flags, path, len, out);
     path_filestat_set_times(
-        fd: u32, flags: u32, path: u32, len: u32, _atim: u64, mtim: u64, which: u32
-    ) = |call| stat::path_filestat_set_times(call, fd, flags, (path, len), mtim, which);
+        fd: u32, flags: u32, path: u32, len: u32, atim: u64, mtim: u64, which: u32
+    ) = |call| {
+        let times = (atim, mtim);
+        stat::path_filestat_set_times(call, fd, flags, (path, len), times, which)
+    };
     path_link(
         old_fd: u32, old_flags: u32, old_path: u32, old_len: u32,
         new_fd: u32, new_path: u32, new_len: u32

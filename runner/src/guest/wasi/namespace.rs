@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::ops::Bound;
 
-use super::abi::{Errno, FileType, Filestat};
+use super::abi::{Errno, FileType, Filestat, Times};
 use super::devices::{DeviceId, Devices};
 use super::scratch::{self, Scratch, ScratchId};
 use crate::channel::Channel;
@@ -152,7 +152,7 @@ impl Namespace {
                     file_type,
                     links: 1,
                     size,
-                    modified_nanoseconds: nanoseconds.unwrap_or(start),
+                    times: Times::all(nanoseconds.unwrap_or(start)),
                 })
             }
             Place::Device(id) => {
@@ -164,7 +164,7 @@ impl Namespace {
                     file_type,
                     links: 1,
                     size: device.map_or(0, |device| device.size(channels)),
-                    modified_nanoseconds: start,
+                    times: Times::all(start),
                 })
             }
             Place::Scratch(id) => {
@@ -174,7 +174,7 @@ impl Namespace {
                     file_type: stat.file_type,
                     links: stat.links,
                     size: stat.size,
-                    modified_nanoseconds: stat.modified_nanoseconds,
+                    times: stat.times,
                 })
             }
         }

@@ -51,18 +51,30 @@ pub fn path_open(
     }
     let directory = call.wasi.table.get(fd)?;
     let start = directory.directory()?;
+    let mut needed = rights::PATH_OPEN;
+    if opening.has(oflags::CREAT) {
+        needed |= rights::PATH_CREATE_FILE;
+    }
+    if opening.has(oflags::TRUNC) {
+        needed |= rights::PATH_FILESTAT_SET_SIZE;
+    }
+    directory.check_kept(needed)?;
     let enforced = rights::FD_READ | rights::FD_WRITE;
     if opening.rights & enforced & !directory.inheriting != 0 {
         return Err(Errno::Notcapable.into());
     }
     opening.inheriting &= directory.inheriting;
+    let given_up = directory.inheriting_given_up;
     // Before anything is created or cut.
     call.wasi
         .table
         .check_room()
         .inspect_err(|_| call.wasi.ledger.note(Limit::Files))?;
     let path = call.memory.slice(path, length)?;
-    let descriptor = call.wasi.open(start, path, opening)?;
+    let mut descriptor = call.wasi.open(start, path, opening)?;
+    descriptor.given_up = given_up;
+    descriptor.inheriting_given_up = given_up;
+    descriptor.rights &= !given_up;
     let fd = call.wasi.table.insert(descriptor)?;
     Ok(call.memory.write_u32(out, fd)?)
 }
@@ -122,8 +134,7 @@ impl Wasi {
         place: Place,
         opening: Opening,
     ) -> Result<Descriptor, Errno> {
-        let wants_file = opening.writes() && !opening.has(oflags::DIRECTORY);
-        if wants_file || opening.has(oflags::CREAT) || opening.has(oflags::TRUNC) {
+        if opening.writes() || opening.has(oflags::CREAT) || opening.has(oflags::TRUNC) {
             return Err(Errno::Isdir);
         }
         if let Place::Scratch(id) = place {

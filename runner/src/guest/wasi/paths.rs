@@ -6,16 +6,21 @@
 
 use std::collections::BTreeMap;
 
-use super::abi::{Errno, SYMLINK_FOLLOW};
+use super::abi::{Errno, SYMLINK_FOLLOW, rights};
 use super::namespace::{Place, Resolved};
 use super::scratch::{self, Content, ScratchId};
 use super::{Call, Fault, Wasi};
 
 impl Wasi {
     /// What a path leads to, whose last name is about to be made, moved or
-    /// removed and therefore is not followed.
-    fn entry<'a>(&self, fd: u32, path: &'a [u8]) -> Result<Resolved<'a>, Errno> {
-        let start = self.table.get(fd)?.directory()?;
+    /// removed and therefore is not followed. The guest must not have given up
+    /// `needed`.
+    fn entry<'a>(
+        &self,
+        (fd, needed): (u32, u64),
+        path: &'a [u8],
+    ) -> Result<Resolved<'a>, Errno> {
+        let start = self.table.kept(fd, needed)?.directory()?;
         self.namespace.resolve(start, path, false)
     }
 }
@@ -46,7 +51,7 @@ pub fn path_create_directory(
     length: u32,
 ) -> Result<(), Fault> {
     let path = call.memory.slice(path, length)?;
-    let resolved = call.wasi.entry(fd, path)?;
+    let resolved = call.wasi.entry((fd, rights::PATH_CREATE_DIRECTORY), path)?;
     if resolved.found.is_some() {
         return Err(Errno::Exist.into());
     }
@@ -81,7 +86,7 @@ pub fn path_symlink(
     if target.contains(&0) {
         return Err(Errno::Inval.into());
     }
-    let resolved = call.wasi.entry(fd, path)?;
+    let resolved = call.wasi.entry((fd, rights::PATH_SYMLINK), path)?;
     if resolved.found.is_some() {
         return Err(Errno::Exist.into());
     }
@@ -107,7 +112,10 @@ pub fn path_readlink(
 ) -> Result<(), Fault> {
     call.memory.check(out, 4)?;
     call.memory.check(buffer, length as usize)?;
-    let resolved = call.wasi.entry(fd, call.memory.slice(path, path_length)?)?;
+    let resolved = call.wasi.entry(
+        (fd, rights::PATH_READLINK),
+        call.memory.slice(path, path_length)?,
+    )?;
     let place = resolved.found.ok_or(Errno::Noent)?;
     let target = call.wasi.namespace.link_target(place).ok_or(Errno::Inval)?;
     // Cut off without a sign, as POSIX wants it.
@@ -123,12 +131,16 @@ pub fn path_link(
     to_fd: u32,
     to: (u32, u32),
 ) -> Result<(), Fault> {
-    let start = call.wasi.table.get(from_fd)?.directory()?;
+    let source = call.wasi.table.kept(from_fd, rights::PATH_LINK_SOURCE)?;
+    let start = source.directory()?;
     let path = call.memory.slice(from.0, from.1)?;
     let follow = flags & SYMLINK_FOLLOW != 0;
     let source = call.wasi.namespace.resolve(start, path, follow)?;
     let place = source.found.ok_or(Errno::Noent)?;
-    let target = call.wasi.entry(to_fd, call.memory.slice(to.0, to.1)?)?;
+    let target = call.wasi.entry(
+        (to_fd, rights::PATH_LINK_TARGET),
+        call.memory.slice(to.0, to.1)?,
+    )?;
     if call.wasi.namespace.is_directory(place) {
         return Err(Errno::Perm.into());
     }
@@ -160,7 +172,10 @@ pub fn path_unlink_file(
     path: u32,
     length: u32,
 ) -> Result<(), Fault> {
-    let resolved = call.wasi.entry(fd, call.memory.slice(path, length)?)?;
+    let resolved = call.wasi.entry(
+        (fd, rights::PATH_UNLINK_FILE),
+        call.memory.slice(path, length)?,
+    )?;
     let place = resolved.found.ok_or(Errno::Noent)?;
     if call.wasi.namespace.is_directory(place) {
         return Err(Errno::Isdir.into());
@@ -183,7 +198,10 @@ pub fn path_remove_directory(
     path: u32,
     length: u32,
 ) -> Result<(), Fault> {
-    let resolved = call.wasi.entry(fd, call.memory.slice(path, length)?)?;
+    let resolved = call.wasi.entry(
+        (fd, rights::PATH_REMOVE_DIRECTORY),
+        call.memory.slice(path, length)?,
+    )?;
     let place = resolved.found.ok_or(Errno::Noent)?;
     if !call.wasi.namespace.is_directory(place) {
         return Err(Errno::Notdir.into());
@@ -207,10 +225,14 @@ pub fn path_rename(
     to_fd: u32,
     to: (u32, u32),
 ) -> Result<(), Fault> {
-    let from = call
-        .wasi
-        .entry(from_fd, call.memory.slice(from.0, from.1)?)?;
-    let to = call.wasi.entry(to_fd, call.memory.slice(to.0, to.1)?)?;
+    let from = call.wasi.entry(
+        (from_fd, rights::PATH_RENAME_SOURCE),
+        call.memory.slice(from.0, from.1)?,
+    )?;
+    let to = call.wasi.entry(
+        (to_fd, rights::PATH_RENAME_TARGET),
+        call.memory.slice(to.0, to.1)?,
+    )?;
     let wasi = &mut *call.wasi;
     let (from_directory, id) = scratch_entry(&from)?;
     let is_directory = wasi.namespace.scratch.entries(id).is_ok();

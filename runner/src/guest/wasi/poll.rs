@@ -4,7 +4,7 @@
 //! cannot depend on how fast others are). If only clocks are asked for, time
 //! jumps to the earliest deadline. Events come in the order of the subscriptions.
 
-use super::abi::{Errno, encode_event, sizes};
+use super::abi::{Errno, encode_event, rights, sizes};
 use super::table::Object;
 use super::{Call, Fault, Wasi};
 
@@ -129,7 +129,7 @@ impl Wasi {
     /// How many bytes can be read or written at once: what is left of a file, 1
     /// where that is not known.
     fn readiness(&mut self, fd: u32, tag: u8) -> Result<u64, Errno> {
-        let descriptor = self.table.get(fd)?;
+        let descriptor = self.table.kept(fd, rights::POLL_FD_READWRITE)?;
         let is_allowed = match tag {
             TAG_READ => descriptor.is_readable(),
             _ => descriptor.is_writable(),

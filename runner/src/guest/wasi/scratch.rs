@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::io::IoSlice;
 
-use super::abi::{Errno, FileType};
+use super::abi::{Errno, FileType, Times};
 use crate::ledger::Ledger;
 use crate::outcome::Limit;
 
@@ -48,7 +48,7 @@ pub struct Node {
     opens: u32,
     /// Never used again, unlike the node's number.
     serial: u64,
-    modified_nanoseconds: u64,
+    times: Times,
 }
 
 pub struct Limits {
@@ -72,7 +72,7 @@ pub struct Stat {
     pub serial: u64,
     pub links: u64,
     pub size: u64,
-    pub modified_nanoseconds: u64,
+    pub times: Times,
 }
 
 impl Scratch {
@@ -86,7 +86,7 @@ impl Scratch {
             links: 1,
             opens: 0,
             serial: 0,
-            modified_nanoseconds: now,
+            times: Times::all(now),
         };
         Scratch {
             nodes: vec![Some(root)],
@@ -158,13 +158,38 @@ impl Scratch {
             serial: node.serial,
             links: u64::from(node.links),
             size: node.content.size(),
-            modified_nanoseconds: node.modified_nanoseconds,
+            times: node.times,
         })
     }
 
-    pub fn set_modified(&mut self, id: ScratchId, now: u64) -> Result<(), Errno> {
-        self.node_mut(id)?.modified_nanoseconds = now;
+    /// What is in `id` was changed `now`.
+    fn set_modified(&mut self, id: ScratchId, now: u64) -> Result<(), Errno> {
+        let times = &mut self.node_mut(id)?.times;
+        (times.modified, times.changed) = (now, now);
         Ok(())
+    }
+
+    /// What is known about `id` was changed `now`: its names, its times.
+    fn set_changed(&mut self, id: ScratchId, now: u64) -> Result<(), Errno> {
+        self.node_mut(id)?.times.changed = now;
+        Ok(())
+    }
+
+    /// Sets those times that are given.
+    pub fn set_times(
+        &mut self,
+        id: ScratchId,
+        accessed: Option<u64>,
+        modified: Option<u64>,
+        now: u64,
+    ) -> Result<(), Errno> {
+        if accessed.is_none() && modified.is_none() {
+            return Ok(());
+        }
+        let times = &mut self.node_mut(id)?.times;
+        times.accessed = accessed.unwrap_or(times.accessed);
+        times.modified = modified.unwrap_or(times.modified);
+        self.set_changed(id, now)
     }
 
     /// Adds `name`, which must not exist, to a directory that has not been
@@ -191,7 +216,7 @@ impl Scratch {
             links: 1,
             opens: 0,
             serial,
-            modified_nanoseconds: now,
+            times: Times::all(now),
         };
         let id = match self.free.pop() {
             Some(id) => {
@@ -243,6 +268,7 @@ impl Scratch {
             return Err(Errno::Perm);
         }
         node.links = node.links.checked_add(1).ok_or(Errno::Mlink)?;
+        self.set_changed(id, now)?;
         self.entries_mut(directory)?.insert(name.into(), id);
         self.set_modified(directory, now)
     }
@@ -261,6 +287,7 @@ impl Scratch {
         self.set_modified(directory, now)?;
         let node = self.node_mut(id)?;
         node.links = node.links.saturating_sub(1);
+        node.times.changed = now;
         if let Content::Directory { parent, .. } = &mut node.content {
             // The parent may go before this does, and its number to another.
             *parent = ROOT;
@@ -285,6 +312,7 @@ impl Scratch {
         if let Content::Directory { parent, .. } = &mut self.node_mut(id)?.content {
             *parent = to.0;
         }
+        self.set_changed(id, now)?;
         self.set_modified(from.0, now)?;
         self.set_modified(to.0, now)
     }

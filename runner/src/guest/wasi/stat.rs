@@ -49,6 +49,7 @@ pub fn fd_fdstat_set_flags(
     flags: u32,
 ) -> Result<(), Fault> {
     let descriptor = call.wasi.table.get_mut(fd)?;
+    descriptor.check_kept(rights::FD_FDSTAT_SET_FLAGS)?;
     if flags & !fdflags::ALL != 0 {
         return Err(Errno::Inval.into());
     }
@@ -56,7 +57,7 @@ pub fn fd_fdstat_set_flags(
     Ok(())
 }
 
-/// Rights can only be given up.
+/// Rights can only be given up, and then are gone for good.
 pub fn fd_fdstat_set_rights(
     call: &mut Call<'_>,
     fd: u32,
@@ -67,13 +68,16 @@ pub fn fd_fdstat_set_rights(
     if base & !descriptor.rights != 0 || inheriting & !descriptor.inheriting != 0 {
         return Err(Errno::Notcapable.into());
     }
+    descriptor.given_up |= descriptor.rights & !base;
+    descriptor.inheriting_given_up |= descriptor.inheriting & !inheriting;
     descriptor.rights = base;
     descriptor.inheriting = inheriting;
     Ok(())
 }
 
 pub fn fd_filestat_get(call: &mut Call<'_>, fd: u32, out: u32) -> Result<(), Fault> {
-    let stat = call.wasi.stat_of(call.wasi.table.get(fd)?.object)?;
+    let descriptor = call.wasi.table.kept(fd, rights::FD_FILESTAT_GET)?;
+    let stat = call.wasi.stat_of(descriptor.object)?;
     Ok(call.memory.write(out, &stat.encode())?)
 }
 
@@ -86,7 +90,7 @@ pub fn path_filestat_get(
     out: u32,
 ) -> Result<(), Fault> {
     call.memory.check(out, super::abi::sizes::FILESTAT)?;
-    let place = existing(call, fd, flags, path, length)?;
+    let place = existing(call, (fd, rights::PATH_FILESTAT_GET), flags, path, length)?;
     let stat = call.wasi.namespace.stat(place, &call.wasi.channels)?;
     Ok(call.memory.write(out, &stat.encode())?)
 }
@@ -94,16 +98,17 @@ pub fn path_filestat_get(
 pub fn fd_filestat_set_times(
     call: &mut Call<'_>,
     fd: u32,
-    _accessed: u64,
+    accessed: u64,
     modified: u64,
     which: u32,
 ) -> Result<(), Fault> {
-    let place = match call.wasi.table.get(fd)?.object {
+    let descriptor = call.wasi.table.kept(fd, rights::FD_FILESTAT_SET_TIMES)?;
+    let place = match descriptor.object {
         Object::ScratchFile(id) => Place::Scratch(id),
         Object::Directory(place) => place,
         Object::LayerFile(_) | Object::Device(_) => return Err(Errno::Rofs.into()),
     };
-    set_times(call, place, modified, which)
+    set_times(call, place, (accessed, modified), which)
 }
 
 pub fn path_filestat_set_times(
@@ -111,18 +116,20 @@ pub fn path_filestat_set_times(
     fd: u32,
     flags: u32,
     (path, length): (u32, u32),
-    modified: u64,
+    times: (u64, u64),
     which: u32,
 ) -> Result<(), Fault> {
-    let place = existing(call, fd, flags, path, length)?;
-    set_times(call, place, modified, which)
+    let needed = rights::PATH_FILESTAT_SET_TIMES;
+    let place = existing(call, (fd, needed), flags, path, length)?;
+    set_times(call, place, times, which)
 }
 
-/// The times of a file in /tmp are one, that of its last modification.
+/// Sets the times of something in /tmp, of which no other call moves the first:
+/// reading would else be a change.
 fn set_times(
     call: &mut Call<'_>,
     place: Place,
-    modified: u64,
+    (accessed, modified): (u64, u64),
     which: u32,
 ) -> Result<(), Fault> {
     let both = |one, other| which & one != 0 && which & other != 0;
@@ -135,25 +142,27 @@ fn set_times(
     let Place::Scratch(id) = place else {
         return Err(Errno::Rofs.into());
     };
-    let time = if which & fstflags::MTIM != 0 {
-        modified
-    } else if which & fstflags::MTIM_NOW != 0 {
-        call.wasi.clock.realtime()
-    } else {
-        return Ok(());
+    let now = call.wasi.clock.realtime();
+    let wanted = |given: u64, set: u32, set_now: u32| match which {
+        _ if which & set != 0 => Some(given),
+        _ if which & set_now != 0 => Some(now),
+        _ => None,
     };
-    Ok(call.wasi.namespace.scratch.set_modified(id, time)?)
+    let accessed = wanted(accessed, fstflags::ATIM, fstflags::ATIM_NOW);
+    let modified = wanted(modified, fstflags::MTIM, fstflags::MTIM_NOW);
+    let scratch = &mut call.wasi.namespace.scratch;
+    Ok(scratch.set_times(id, accessed, modified, now)?)
 }
 
 /// What a path leads to, which must exist.
 fn existing(
     call: &mut Call<'_>,
-    fd: u32,
+    (fd, needed): (u32, u64),
     flags: u32,
     path: u32,
     length: u32,
 ) -> Result<Place, Errno> {
-    let start = call.wasi.table.get(fd)?.directory()?;
+    let start = call.wasi.table.kept(fd, needed)?.directory()?;
     let path = call.memory.slice(path, length)?;
     let follow = flags & SYMLINK_FOLLOW != 0;
     let resolved = call.wasi.namespace.resolve(start, path, follow)?;

@@ -24,6 +24,10 @@ pub struct Descriptor {
     pub rights: u64,
     /// Rights that `path_open` below this directory may give.
     pub inheriting: u64,
+    /// Rights that the guest gave up, here or in a directory on the way here, and
+    /// those that it gave up for what is opened below.
+    pub given_up: u64,
+    pub inheriting_given_up: u64,
     /// Where the next read or write begins, if the object can seek.
     pub position: u64,
     /// The last entry that `fd_readdir` gave whole: the cookie behind it and its
@@ -38,6 +42,8 @@ impl Descriptor {
             flags: 0,
             rights,
             inheriting: 0,
+            given_up: 0,
+            inheriting_given_up: 0,
             position: 0,
             last_entry: None,
         }
@@ -49,6 +55,15 @@ impl Descriptor {
 
     pub fn is_writable(&self) -> bool {
         self.rights & rights::FD_WRITE != 0
+    }
+
+    /// `Notcapable` if the guest gave up any of `rights`.
+    pub fn check_kept(&self, rights: u64) -> Result<(), Errno> {
+        if self.given_up & rights == 0 {
+            Ok(())
+        } else {
+            Err(Errno::Notcapable)
+        }
     }
 
     /// The directory that this is, to look up names in.
@@ -96,6 +111,13 @@ impl Table {
             .get_mut(fd as usize)
             .and_then(Option::as_mut)
             .ok_or(Errno::Badf)
+    }
+
+    /// An open descriptor, unless the guest gave up any of `rights`.
+    pub fn kept(&self, fd: u32, rights: u64) -> Result<&Descriptor, Errno> {
+        let descriptor = self.get(fd)?;
+        descriptor.check_kept(rights)?;
+        Ok(descriptor)
     }
 
     /// `Nfile` when as many descriptors are open as the limit allows.

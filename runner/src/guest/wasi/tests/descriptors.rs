@@ -123,6 +123,174 @@ fn flags_and_rights_can_be_set_and_only_given_up() {
     );
 }
 
+/// Calls that need a right, with a descriptor on /tmp (`d`), or on its file `a`.
+type Needs = (u64, fn(&mut Machine, u32) -> Result<(), Errno>);
+
+const ON_A_DIRECTORY: [Needs; 17] = [
+    (rights::PATH_CREATE_DIRECTORY, |m, d| {
+        let (path, length) = m.path("new");
+        m.call(|call| paths::path_create_directory(call, d, path, length))
+    }),
+    (rights::PATH_CREATE_FILE, |m, d| {
+        m.open_at(d, "made", opening(oflags::CREAT, WRITE))
+            .map(drop)
+    }),
+    (rights::PATH_LINK_SOURCE, |m, d| {
+        let (from, to) = (m.path("a"), m.second_path("/tmp/hard"));
+        m.call(|call| paths::path_link(call, (d, 0), from, ROOT_FD, to))
+    }),
+    (rights::PATH_LINK_TARGET, |m, d| {
+        let (from, to) = (m.path("/tmp/a"), m.second_path("harder"));
+        m.call(|call| paths::path_link(call, (ROOT_FD, 0), from, d, to))
+    }),
+    (rights::PATH_OPEN, |m, d| {
+        m.open_at(d, "a", opening(0, READ)).map(drop)
+    }),
+    (rights::FD_READDIR, |m, d| {
+        m.readdir_once(d, 0, 64).map(drop)
+    }),
+    (rights::PATH_READLINK, |m, d| {
+        let path = m.path("link");
+        m.call(|call| paths::path_readlink(call, d, path, (2 * DATA, 9), OUT))
+    }),
+    (rights::PATH_RENAME_SOURCE, |m, d| {
+        let (from, to) = (m.path("a"), m.second_path("/tmp/b"));
+        m.call(|call| paths::path_rename(call, d, from, ROOT_FD, to))
+    }),
+    (rights::PATH_RENAME_TARGET, |m, d| {
+        let (from, to) = (m.path("/tmp/b"), m.second_path("a"));
+        m.call(|call| paths::path_rename(call, ROOT_FD, from, d, to))
+    }),
+    (rights::PATH_FILESTAT_GET, |m, d| {
+        let (path, length) = m.path("a");
+        m.call(|call| stat::path_filestat_get(call, d, 0, path, length, DATA * 3))
+    }),
+    (rights::PATH_FILESTAT_SET_SIZE, |m, d| {
+        m.open_at(d, "a", opening(oflags::TRUNC, 0)).map(drop)
+    }),
+    (rights::PATH_FILESTAT_SET_TIMES, |m, d| {
+        let path = m.path("a");
+        m.call(|call| stat::path_filestat_set_times(call, d, 0, path, (1, 1), 4))
+    }),
+    (rights::FD_FILESTAT_GET, |m, d| m.fstat(d).map(drop)),
+    (rights::FD_FILESTAT_SET_TIMES, |m, d| {
+        m.call(|call| stat::fd_filestat_set_times(call, d, 1, 1, 4))
+    }),
+    (rights::PATH_SYMLINK, |m, d| {
+        let (target, (path, length)) = (m.second_path("a"), m.path("link-2"));
+        m.call(|call| paths::path_symlink(call, target, d, path, length))
+    }),
+    (rights::PATH_REMOVE_DIRECTORY, |m, d| {
+        let (path, length) = m.path("folder");
+        m.call(|call| paths::path_remove_directory(call, d, path, length))
+    }),
+    (rights::PATH_UNLINK_FILE, |m, d| {
+        let (path, length) = m.path("link");
+        m.call(|call| paths::path_unlink_file(call, d, path, length))
+    }),
+];
+
+const ON_A_FILE: [Needs; 11] = [
+    (rights::FD_DATASYNC, |m, fd| {
+        m.call(|call| files::fd_datasync(call, fd))
+    }),
+    (rights::FD_SEEK, |m, fd| m.seek(fd, 1, 0).map(drop)),
+    (rights::FD_SEEK, |m, fd| m.pread(fd, 1, 0).map(drop)),
+    (rights::FD_SEEK, |m, fd| m.pwrite(fd, b"x", 0).map(drop)),
+    (rights::FD_FDSTAT_SET_FLAGS, |m, fd| {
+        m.call(|call| stat::fd_fdstat_set_flags(call, fd, 0))
+    }),
+    (rights::FD_SYNC, |m, fd| {
+        m.call(|call| files::fd_sync(call, fd))
+    }),
+    (rights::FD_TELL, |m, fd| {
+        m.call(|call| files::fd_tell(call, fd, OUT))
+    }),
+    (rights::FD_TELL, |m, fd| m.seek(fd, 0, 1).map(drop)),
+    (rights::FD_ADVISE, |m, fd| {
+        m.call(|call| files::fd_advise(call, fd, 0, 0, 0))
+    }),
+    (rights::FD_ALLOCATE, |m, fd| {
+        m.call(|call| files::fd_allocate(call, fd, 0, 1))
+    }),
+    (rights::FD_FILESTAT_SET_SIZE, |m, fd| {
+        m.call(|call| files::fd_filestat_set_size(call, fd, 1))
+    }),
+];
+
+/// A machine with /tmp/a, /tmp/link and /tmp/folder.
+fn furnished() -> Machine {
+    let mut machine = Machine::bare();
+    machine.create("/tmp/a").unwrap();
+    machine.symlink("a", "/tmp/link").unwrap();
+    machine.mkdir("/tmp/folder").unwrap();
+    machine
+}
+
+/// Gives up `right` of `fd`, and that what is opened below may have it.
+fn give_up(machine: &mut Machine, fd: u32, right: u64) {
+    let (_, _, base, inheriting) = fdstat(machine, fd);
+    machine
+        .call(|call| {
+            let (base, inheriting) = (base & !right, inheriting & !right);
+            stat::fd_fdstat_set_rights(call, fd, base, inheriting)
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_right_that_was_given_up_is_missed_by_the_calls_that_need_it() {
+    let all = opening(oflags::DIRECTORY, rights::DIRECTORY);
+    let mut allowed = furnished();
+    for (right, call) in ON_A_DIRECTORY {
+        let fd = allowed.open_at(ROOT_FD, "/tmp", all).unwrap();
+        assert_eq!(call(&mut allowed, fd), Ok(()), "{right:#x}");
+
+        let mut machine = furnished();
+        let fd = machine.open_at(ROOT_FD, "/tmp", all).unwrap();
+        give_up(&mut machine, fd, right);
+        let refused = call(&mut machine, fd);
+        assert_eq!(refused, Err(Errno::Notcapable), "{right:#x}");
+        assert_eq!(machine.names("/tmp"), ["a", "folder", "link"]);
+    }
+    for (right, call) in ON_A_FILE {
+        let mut machine = furnished();
+        let fd = machine.open("/tmp/a", 0, rights::ALL).unwrap();
+        assert_eq!(call(&mut machine, fd), Ok(()), "{right:#x}");
+        give_up(&mut machine, fd, right);
+        let refused = call(&mut machine, fd);
+        assert_eq!(refused, Err(Errno::Notcapable), "{right:#x}");
+    }
+}
+
+#[test]
+fn a_right_that_was_not_asked_for_is_no_reason_to_refuse() {
+    let nothing = opening(oflags::DIRECTORY, 0);
+    let mut machine = furnished();
+    for (right, call) in ON_A_DIRECTORY {
+        let fd = machine.open_at(ROOT_FD, "/tmp", nothing).unwrap();
+        assert_eq!(call(&mut machine, fd), Ok(()), "{right:#x}");
+    }
+}
+
+#[test]
+fn what_a_directory_gave_up_is_missing_below_it_too() {
+    let mut machine = furnished();
+    machine.create("/tmp/folder/x").unwrap();
+    let all = opening(oflags::DIRECTORY, rights::ALL & !WRITE);
+    let top = machine.open_at(ROOT_FD, "/tmp", all).unwrap();
+    give_up(&mut machine, top, rights::PATH_UNLINK_FILE | WRITE);
+    let folder = machine.open_at(top, "folder", all).unwrap();
+    let (_, _, base, inheriting) = fdstat(&mut machine, folder);
+    assert_eq!((base | inheriting) & rights::PATH_UNLINK_FILE, 0);
+    let (path, length) = machine.path("x");
+    let unlink = machine.call(|call| paths::path_unlink_file(call, folder, path, length));
+    assert_eq!(unlink, Err(Errno::Notcapable));
+    let write = machine.open_at(folder, "x", opening(0, WRITE));
+    assert_eq!(write, Err(Errno::Notcapable));
+    assert!(machine.open_at(folder, "x", opening(0, READ)).is_ok());
+}
+
 #[test]
 fn what_a_directory_is_not_for_is_refused() {
     let mut machine = Machine::bare();
@@ -235,7 +403,7 @@ fn sleeping_moves_the_clock_and_returns_at_once() {
 #[test]
 fn descriptors_are_ready_in_the_order_asked() {
     let mut machine = Machine::bare();
-    let fd = machine.create("/tmp/a").unwrap();
+    let fd = machine.open("/tmp/a", oflags::CREAT, rights::ALL).unwrap();
     machine.write(fd, b"12345").unwrap();
     machine.seek(fd, 1, 0).unwrap();
     let before = machine.wasi.clock.peek(1).unwrap();
@@ -250,6 +418,10 @@ fn descriptors_are_ready_in_the_order_asked() {
     let expected = [(2, 0, 2, 1), (3, 0, 1, 4), (4, badf, 1, 0), (5, badf, 1, 0)];
     assert_eq!(poll(&mut machine, &subscriptions), expected);
     assert_eq!(machine.wasi.clock.peek(1), Ok(before + 1000));
+    give_up(&mut machine, fd, rights::POLL_FD_READWRITE);
+    let notcapable = Errno::Notcapable as u16;
+    let events = poll(&mut machine, &[fd_subscription(6, 1, fd)]);
+    assert_eq!(events, [(6, notcapable, 1, 0)]);
 }
 
 #[test]

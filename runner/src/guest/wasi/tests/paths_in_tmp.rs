@@ -44,6 +44,10 @@ fn opening_flags_mean_what_posix_says() {
     );
     assert_eq!(machine.open("/tmp", 0, READ | WRITE), Err(Errno::Isdir));
     assert_eq!(machine.open("/tmp", oflags::CREAT, READ), Err(Errno::Isdir));
+    assert_eq!(
+        machine.open("/tmp", oflags::DIRECTORY, READ | WRITE),
+        Err(Errno::Isdir)
+    );
     assert!(machine.open("/tmp", 0, READ).is_ok());
     assert_eq!(machine.open("/tmp/a", 16, READ), Err(Errno::Inval));
     let read_only = machine.open("/tmp/a", 0, READ).unwrap();
@@ -205,18 +209,25 @@ fn times_in_tmp_are_logical_and_can_be_set() {
         .unwrap();
     machine.create("/tmp/a").unwrap();
     assert_eq!(machine.stat("/tmp/a").unwrap().modified, START + 1000);
-    let mut set = |modified, which| {
+    let now = START + 1000;
+    let mut set = |times, which| {
         let path = machine.path("/tmp/a");
         machine.call(|call| {
-            stat::path_filestat_set_times(call, ROOT_FD, 0, path, modified, which)
+            stat::path_filestat_set_times(call, ROOT_FD, 0, path, times, which)
         })?;
-        Ok(machine.stat("/tmp/a")?.modified)
+        let stat = machine.stat("/tmp/a")?;
+        assert_eq!(stat.changed, now);
+        Ok((stat.accessed, stat.modified))
     };
-    assert_eq!(set(77, 4), Ok(77));
-    assert_eq!(set(99, 1), Ok(77));
-    assert_eq!(set(0, 8), Ok(START + 1000));
-    assert_eq!(set(0, 12), Err(Errno::Inval));
-    assert_eq!(set(0, 16), Err(Errno::Inval));
+    assert_eq!(set((1, 77), 4), Ok((now, 77)));
+    assert_eq!(set((99, 2), 1), Ok((99, 77)));
+    assert_eq!(set((5, 6), 5), Ok((5, 6)));
+    assert_eq!(set((0, 0), 0), Ok((5, 6)));
+    assert_eq!(set((0, 0), 8), Ok((5, now)));
+    assert_eq!(set((0, 7), 6), Ok((now, 7)));
+    for which in [3, 12, 16] {
+        assert_eq!(set((0, 0), which), Err(Errno::Inval));
+    }
     let fd = machine.open("/tmp/a", 0, READ).unwrap();
     machine
         .call(|call| stat::fd_filestat_set_times(call, fd, 0, 5, 4))
@@ -224,6 +235,39 @@ fn times_in_tmp_are_logical_and_can_be_set() {
     assert_eq!(machine.fstat(fd).unwrap().modified, 5);
     let stream = machine.call(|call| stat::fd_filestat_set_times(call, 0, 0, 5, 4));
     assert_eq!(stream, Err(Errno::Rofs));
+}
+
+#[test]
+fn each_change_moves_the_times_that_it_concerns() {
+    let mut machine = Machine::bare();
+    let tick = |machine: &mut Machine| {
+        machine.wasi.clock.tick();
+        machine.wasi.clock.realtime()
+    };
+    let times = |machine: &mut Machine| {
+        let stat = machine.stat("/tmp/a").unwrap();
+        (stat.accessed, stat.modified, stat.changed)
+    };
+    let made = tick(&mut machine);
+    let fd = machine.create("/tmp/a").unwrap();
+    assert_eq!(times(&mut machine), (made, made, made));
+    let written = tick(&mut machine);
+    machine.write(fd, b"x").unwrap();
+    assert_eq!(times(&mut machine), (made, written, written));
+    tick(&mut machine);
+    // Reading moves none: it would else be a change.
+    machine.pread(fd, 1, 0).unwrap();
+    assert_eq!(times(&mut machine), (made, written, written));
+    let linked = tick(&mut machine);
+    machine.link("/tmp/a", "/tmp/b").unwrap();
+    assert_eq!(times(&mut machine), (made, written, linked));
+    let unlinked = tick(&mut machine);
+    machine.unlink("/tmp/b").unwrap();
+    assert_eq!(times(&mut machine), (made, written, unlinked));
+    let moved = tick(&mut machine);
+    machine.rename("/tmp/a", "/tmp/c").unwrap();
+    machine.symlink("c", "/tmp/a").unwrap();
+    assert_eq!(times(&mut machine), (made, written, moved));
 }
 
 #[test]

@@ -165,7 +165,7 @@ fn random_calls_never_panic() {
             15 if a > 3 => stat::fd_fdstat_set_rights(call, a, wide, wide),
             16 => stat::fd_filestat_get(call, a, b),
             17 => stat::fd_filestat_set_times(call, a, wide, wide, b),
-            18 => stat::path_filestat_set_times(call, a, b, path, wide, c),
+            18 => stat::path_filestat_set_times(call, a, b, path, (wide, wide), c),
             19 => stat::path_filestat_get(call, 3, a, path.0, path.1, d),
             20 => paths::path_create_directory(call, 3, path.0, path.1),
             21 => paths::path_remove_directory(call, 3, path.0, path.1),

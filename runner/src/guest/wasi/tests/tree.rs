@@ -124,7 +124,7 @@ fn layers_cannot_be_written() {
     assert_eq!(machine.link("/usr/lib/a", "/tmp/a"), Err(Errno::Xdev));
     let (path, length) = machine.path("/usr/lib/a");
     let set = machine.call(|call| {
-        stat::path_filestat_set_times(call, ROOT_FD, 0, (path, length), 1, 4)
+        stat::path_filestat_set_times(call, ROOT_FD, 0, (path, length), (1, 1), 4)
     });
     assert_eq!(set, Err(Errno::Rofs));
 }
@@ -166,6 +166,10 @@ fn what_stat_tells_is_fixed() {
     assert_eq!((stat.file_type, stat.links, stat.size), (REGULAR, 1, 12));
     // The layer's own time where it has one, else the job's.
     assert_eq!(stat.modified, 0o21 * 1_000_000_000);
+    assert_eq!(
+        (stat.accessed, stat.changed),
+        (stat.modified, stat.modified)
+    );
     assert_eq!(machine.stat("/usr").unwrap().modified, START);
     let again = self::machine().stat("/usr/lib/a").unwrap();
     assert_eq!(again.inode, stat.inode);
