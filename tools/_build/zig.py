@@ -39,8 +39,9 @@ class Zig:
     version: str
 
     def command(self, tool: str) -> list[str]:
-        """Return the start of a command line: cc, ar or ranlib."""
-        target = list(TARGET) if tool == "cc" else []
+        """Return the start of a command line: cc, c++, ar, build-exe, …"""
+        compiles = tool in ("cc", "c++", "build-exe")
+        target = list(TARGET) if compiles else []
         return [str(self.program), tool, *target]
 
     def environment(self) -> dict[str, str]:
