@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use support::modules::{module_of, name};
 use support::{Ended, folder, guest, zvm};
 
 fn compile_in(cache: &Path, program: &Path) -> Ended {
@@ -274,31 +275,6 @@ fn a_missing_program_and_a_missing_cache_are_told() {
         (ended.status, ended.error().0.as_str()),
         (Some(64), "usage")
     );
-}
-
-/// A module with those sections.
-fn module_of(sections: &[(u8, Vec<u8>)]) -> Vec<u8> {
-    let mut module = b"\0asm\x01\0\0\0".to_vec();
-    for (kind, body) in sections {
-        module.push(*kind);
-        module.extend(leb(body.len()));
-        module.extend(body);
-    }
-    module
-}
-
-fn leb(mut value: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while value > 0x7f {
-        bytes.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-    bytes
-}
-
-fn name(text: &str) -> Vec<u8> {
-    [leb(text.len()), text.as_bytes().to_vec()].concat()
 }
 
 #[test]

@@ -89,6 +89,10 @@ impl Cache {
         Ok(Cache { folder, caps, key })
     }
 
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Path of the artefact `name` if it is there and its MAC is right.
     pub fn find(&self, name: &str) -> Result<Option<PathBuf>, Error> {
         let path = self.path(name, "cwasm");
@@ -220,7 +224,7 @@ impl Cache {
 
 /// A new file at `path`, whatever was there: what a crash left, or a link that
 /// someone planted, through which another file would be written.
-fn make_anew(path: &Path) -> std::io::Result<File> {
+pub fn make_anew(path: &Path) -> std::io::Result<File> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}

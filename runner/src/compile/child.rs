@@ -21,14 +21,47 @@ use serde::Deserialize;
 use crate::error::{Code, Error};
 use crate::exit;
 use crate::lockdown::layers;
+use crate::sys;
 
 use super::Settings;
+use super::refusals::{KEPT_FOR, KEPT_IF_STARVED};
+
+/// Why there is no artefact.
+pub struct Unmade {
+    pub error: Error,
+    /// How long it can be taken that another try would end the same.
+    pub lasting: Duration,
+}
+
+impl From<Error> for Unmade {
+    fn from(error: Error) -> Self {
+        Unmade {
+            error,
+            lasting: Duration::ZERO,
+        }
+    }
+}
+
+/// How the child ended.
+enum End {
+    /// By itself, after so long.
+    Itself(ExitStatus, Duration),
+    /// At the deadline, with so much processor time.
+    Overdue(Duration),
+}
+
+/// Refusing at once costs no more than to remember it.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// How much of what the child says is read.
 const MAX_TEXT_BYTES: usize = 16 << 10;
 
 /// Compiles `module` into `artefact`, an empty file open for writing.
-pub fn compile(module: &[u8], artefact: &File, settings: &Settings) -> Result<(), Error> {
+pub fn compile(
+    module: &[u8],
+    artefact: &File,
+    settings: &Settings,
+) -> Result<(), Unmade> {
     let source = memory_file(module)?;
     let text = memory_file(b"")?;
     let copy = |file: &File| -> Result<OwnedFd, Error> {
@@ -50,11 +83,11 @@ pub fn compile(module: &[u8], artefact: &File, settings: &Settings) -> Result<()
             let path = settings.compiler.display();
             Error::Failure(format!("start the compiler {path}: {error}"))
         })?;
-    let status = wait(&mut child, Duration::from_secs_f64(settings.seconds))?;
+    let end = wait(&mut child, Duration::from_secs_f64(settings.seconds))?;
     let mut said = vec![0; MAX_TEXT_BYTES];
     let count = text.read_at(&mut said, 0).unwrap_or(0);
     said.truncate(count);
-    judge(status, &String::from_utf8_lossy(&said), settings)
+    judge(end, &String::from_utf8_lossy(&said), settings)
 }
 
 /// The command line of `zvm-compile`.
@@ -80,9 +113,10 @@ fn memory_file(content: &[u8]) -> Result<File, Error> {
     Ok(file)
 }
 
-/// Waits for the child; none if it had to be killed at the deadline.
-fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>, Error> {
-    let deadline = Instant::now() + limit;
+/// Waits for the child, and kills it at the deadline.
+fn wait(child: &mut Child, limit: Duration) -> Result<End, Error> {
+    let started = Instant::now();
+    let deadline = started + limit;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| Error::failure("pid", child.id()))?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty())
@@ -111,66 +145,90 @@ fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>, Error>
         }
         if ended || left.is_zero() {
             // Has ended, or is ended now; either way it can be reaped.
+            let used = sys::cpu_time_of(pid).unwrap_or_default();
             let killed = !ended && child.kill().is_ok();
             let status = child
                 .wait()
                 .map_err(|error| Error::failure("wait", error))?;
-            return Ok((!killed).then_some(status));
+            return Ok(match killed {
+                true => End::Overdue(used),
+                false => End::Itself(status, started.elapsed()),
+            });
         }
     }
 }
 
 /// What the end of the compiler says about the module.
-fn judge(
-    status: Option<ExitStatus>,
-    text: &str,
-    settings: &Settings,
-) -> Result<(), Error> {
-    let limit = |what: String| Err(Error::refused(Code::CompileLimit, what));
-    let Some(status) = status else {
-        return limit(format!("compiling took longer than {} s", settings.seconds));
+fn judge(end: End, text: &str, settings: &Settings) -> Result<(), Unmade> {
+    let limit = |what: String, lasting: Duration| {
+        let error = Error::refused(Code::CompileLimit, what);
+        Err(Unmade { error, lasting })
+    };
+    let (status, took) = match end {
+        End::Itself(status, took) => (status, took),
+        End::Overdue(used) => {
+            let what = format!("compiling took longer than {} s", settings.seconds);
+            let had_half = used.as_secs_f64() * 2.0 >= settings.seconds;
+            return limit(what, if had_half { KEPT_FOR } else { KEPT_IF_STARVED });
+        }
     };
     match (status.code().map(|code| code as u8), status.signal()) {
         (Some(exit::OK), _) => Ok(()),
-        (Some(exit::REFUSED), _) => Err(refusal(text)),
-        (_, Some(libc::SIGXCPU)) => limit(format!(
-            "compiling took longer than {} s of processor time",
-            settings.seconds
-        )),
+        (Some(exit::REFUSED), _) => Err(refusal(text, took)),
+        (_, Some(libc::SIGXCPU)) => limit(
+            format!(
+                "compiling took longer than {} s of processor time",
+                settings.seconds
+            ),
+            KEPT_FOR,
+        ),
         // How Rust's allocator reports the end of the address space it may use; to
         // abort by a signal is more than the filter of system calls allows.
         (_, Some(libc::SIGABRT | libc::SIGSYS))
             if text.contains("memory allocation of") =>
         {
-            limit(format!(
-                "compiling took more than {} bytes of memory",
-                settings.memory_bytes
-            ))
+            limit(
+                format!(
+                    "compiling took more than {} bytes of memory",
+                    settings.memory_bytes
+                ),
+                KEPT_FOR,
+            )
         }
-        (_, Some(libc::SIGXFSZ)) => limit(format!(
-            "the compiled program is larger than {} bytes",
-            settings.output_bytes
-        )),
-        (_, Some(libc::SIGSYS)) => Err(Error::Failure(format!(
+        (_, Some(libc::SIGXFSZ)) => limit(
+            format!(
+                "the compiled program is larger than {} bytes",
+                settings.output_bytes
+            ),
+            KEPT_FOR,
+        ),
+        (_, Some(libc::SIGSYS)) => Err(failure(format!(
             "the filter of system calls ended the compiler (SIGSYS): {text}"
         ))),
         // The stack could not grow, by the limit of memory or by a module made to
         // nest deeply. The log has it, should it be a mistake of the compiler.
         (_, Some(libc::SIGSEGV)) => {
             eprintln!("event=compiler_crashed signal=SIGSEGV action=refuse_module");
-            limit("compiling took more stack or memory than is allowed".to_owned())
+            let what = "compiling took more stack or memory than is allowed";
+            limit(what.to_owned(), KEPT_FOR)
         }
+        // By the machine's memory, or an operator's hand: no fault of the module.
         (_, Some(libc::SIGKILL)) => {
-            limit("compiling was ended from outside, or memory ran out".to_owned())
+            let what = "compiling was ended from outside, or memory ran out";
+            limit(what.to_owned(), Duration::ZERO)
         }
-        _ => Err(Error::Failure(format!(
-            "the compiler ended with {status}: {text}"
-        ))),
+        _ => Err(failure(format!("the compiler ended with {status}: {text}"))),
     }
 }
 
-/// The error document that the compiler printed.
-fn refusal(text: &str) -> Error {
+fn failure(what: String) -> Unmade {
+    Error::Failure(what).into()
+}
+
+/// The error document that the compiler printed after so long. Functions are
+/// validated as they are compiled: that the last one is invalid may be as dear to
+/// find out as a limit.
+fn refusal(text: &str, took: Duration) -> Unmade {
     #[derive(Deserialize)]
     struct Document {
         error: Body,
@@ -184,9 +242,15 @@ fn refusal(text: &str) -> Error {
         Ok(Document {
             error: Body { code, message },
         }) => match Code::from_name(&code) {
-            Some(code) => Error::Refused { code, message },
-            None => Error::Failure(message),
+            Some(code) => {
+                let was_dear = code == Code::CompileLimit || took >= AT_ONCE;
+                Unmade {
+                    error: Error::Refused { code, message },
+                    lasting: if was_dear { KEPT_FOR } else { Duration::ZERO },
+                }
+            }
+            None => failure(message),
         },
-        Err(_) => Error::Failure(format!("the compiler's answer is no document: {text}")),
+        Err(_) => failure(format!("the compiler's answer is no document: {text}")),
     }
 }

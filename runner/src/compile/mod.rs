@@ -14,6 +14,7 @@ mod child;
 #[cfg(feature = "compiler")]
 pub mod compiler;
 pub mod policy;
+mod refusals;
 mod room;
 
 use std::fs::File;
@@ -30,6 +31,7 @@ use crate::manifest::hex;
 use crate::report;
 
 use cache::Cache;
+use refusals::Refusal;
 pub use room::Caps;
 
 /// Largest module, in bytes.
@@ -93,7 +95,8 @@ fn memory_limit() -> Error {
 
 /// Gives the artefact of `module`, compiling it if the cache has none.
 ///
-/// Blocks while another process compiles the same module, then takes its work.
+/// Blocks while another process compiles the same module, then takes its work. A
+/// module that hit a limit is not tried again for a while (`refusals`).
 pub fn compile(module: &[u8], settings: &Settings) -> Result<Compiled, Error> {
     let started = Instant::now();
     check_head(module)?;
@@ -110,14 +113,21 @@ pub fn compile(module: &[u8], settings: &Settings) -> Result<Compiled, Error> {
     if let Some(artefact) = cache.find(&name)? {
         return Ok(answer(artefact, true));
     }
+    let known = Refusal::of(cache.folder(), &name);
+    known.check(settings)?;
     let _lock = cache.lock(&name)?;
-    // Whoever held the lock before may have compiled just this.
+    // Whoever held the lock before may have compiled just this, or tried to.
     if let Some(artefact) = cache.find(&name)? {
         return Ok(answer(artefact, true));
     }
+    known.check(settings)?;
     let draft = cache.draft(&name)?;
-    child::compile(module, &draft.file, settings)?;
+    if let Err(unmade) = child::compile(module, &draft.file, settings) {
+        known.keep(settings, &unmade.error, unmade.lasting);
+        return Err(unmade.error);
+    }
     let artefact = cache.publish(draft, &name, &digest)?;
+    known.forget();
     Ok(answer(artefact, false))
 }
 

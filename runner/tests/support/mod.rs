@@ -8,6 +8,7 @@
 #![allow(dead_code)]
 
 pub mod daemon;
+pub mod modules;
 
 use std::fs::File;
 use std::io::Write;
