@@ -32,11 +32,15 @@ from zerocloud.protocol import frames
 
 CAT, SPIN = guest("cat"), guest("spin")
 
+# What only root can have, it asks for; other users for what everybody has.
+IDS = "50000-59999" if os.geteuid() == 0 else "same"
+LOCKED = {"vm_uid": IDS, "require_landlock": "true"}
+
 
 @pytest.fixture(scope="module")
 def without(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cluster whose executors start a process per VM."""
-    settings = ClusterSettings(executor_options={"zvm_socket": ""})
+    """A cluster whose executors start a process per VM, locked down."""
+    settings = ClusterSettings(executor_options={"zvm_socket": "", **LOCKED})
     running = started(tmp_path_factory.mktemp("without"), settings)
     warm_up(running)
     yield running
@@ -94,6 +98,31 @@ def test_vms_are_the_daemons_and_without_one_the_object_servers(
     assert "zvm-serve" not in names
 
 
+def uid_of(pid: int) -> int:
+    """The user that a process runs as."""
+    return Path(f"/proc/{pid}").stat().st_uid
+
+
+def check_user(vm: int) -> None:
+    """A VM has one of the ids that were asked for."""
+    ids = range(50000, 60000) if IDS != "same" else [os.geteuid()]
+    # A new process has its server's until it has given that up.
+    assert wait_until(lambda: uid_of(vm) in ids)
+
+
+def test_vm_without_a_daemon_has_the_ids_that_the_conf_says(
+    without: Cluster,
+) -> None:
+    exchange = Exchange(without, anywhere(without), task(SPIN))
+    exchange.begin()
+    exchange.until(frames.ACCEPTED)
+    for stream, _ in enumerate(exchange.answer.need):
+        exchange.send_stream(frames.BLOB, stream, SPIN)
+    check_user(wait_for_vm(without)[-1])
+    exchange.close()
+    assert wait_until(lambda: not vms(without))
+
+
 def test_job_whose_daemon_is_killed_runs_on_another_server(
     cluster: Cluster, account: Account
 ) -> None:
@@ -148,9 +177,19 @@ def test_garbage_on_a_nodes_socket_is_answered_and_costs_nothing(
     assert answer.outputs == {0: b"x"}
 
 
-def test_socket_of_a_deep_folder_is_reached(tmp_path: Path) -> None:
+def test_socket_of_a_deep_folder_is_reached_and_its_vms_have_the_ids(
+    tmp_path: Path,
+) -> None:
     folder = tmp_path / ("deep" * 40) / "it"
-    with started(folder, ClusterSettings(nodes=1, replicas=1)) as cluster:
+    settings = ClusterSettings(nodes=1, replicas=1, executor_options=LOCKED)
+    with started(folder, settings) as cluster:
         document = task(CAT, inputs=(streamed("stdin", b"x"),))
         answer = run(cluster, anywhere(cluster), document, (CAT,), (b"x",))
         assert answer.outputs == {0: b"x"}
+        exchange = Exchange(cluster, anywhere(cluster), task(SPIN))
+        exchange.begin()
+        exchange.until(frames.ACCEPTED)
+        for stream, _ in enumerate(exchange.answer.need):
+            exchange.send_stream(frames.BLOB, stream, SPIN)
+        check_user(wait_for_vm(cluster)[-1])
+        exchange.close()

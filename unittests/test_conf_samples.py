@@ -139,6 +139,7 @@ def test_sample_states_what_an_option_without_a_range_may_be(
         "key": "least 16 characters",
         "words": "blanks between",
         "text": "type",
+        "ids": "first-last",
     }
     listed = {option.name: option.comment for option in options(kind)}
     for known in options_of()[kind]:
@@ -162,6 +163,16 @@ def test_sample_states_what_an_option_without_a_range_may_be(
         ("tooshort", "key"),
         ("nothing=", "words"),
         ("text", "text"),
+        ("0", "ids"),
+        ("0-9", "ids"),
+        ("9-8", "ids"),
+        ("-1", "ids"),
+        ("+5", "ids"),
+        ("root", "ids"),
+        ("65535", "ids"),
+        ("65000-66000", "ids"),
+        ("4294967295", "ids"),
+        ("1-2-3", "ids"),
     ],
 )
 def test_bad_value_of_any_option_is_an_error_that_names_it(
@@ -208,6 +219,21 @@ def test_image_named_twice_with_different_contents_is_an_error() -> None:
     # picks one.
     words = KEY | {"system_images": "py=/a.tar py=/b.tar"}
     assert len(read_executor_settings(words).system_images) == 2
+
+
+@pytest.mark.parametrize(
+    "ids",
+    ["", "same", "1", "100000-165535", "65536-4294967294", "1-65534"],
+)
+def test_ids_that_zvm_takes_are_taken(ids: str) -> None:
+    settings = read_executor_settings(KEY | {"vm_uid": ids})
+    assert settings.vm_uid == ids
+    words = ["--vm-uid", ids] if ids else []
+    assert settings.lockdown_words == words
+    asked = read_executor_settings(
+        KEY | {"vm_uid": ids, "require_landlock": "yes"}
+    )
+    assert asked.lockdown_words == [*words, "--require-landlock"]
 
 
 def test_configuration_page_is_made_of_the_tables_and_samples() -> None:

@@ -169,6 +169,24 @@ def test_session_with_a_bad_manifest_is_ours_and_tells_no_path(bench):
     assert "/secret/path" in bench.logged[0]
 
 
+def test_lock_down_that_is_asked_for_reaches_compiler_and_session(
+    bench, tmp_path
+):
+    asked = settings(tmp_path, vm_uid="7-9", require_landlock="yes")
+    for chosen, words in (
+        (settings(tmp_path), ""),
+        (asked, "--vm-uid 7-9 --require-landlock"),
+    ):
+        bench.logged.clear()
+        bench.sandbox = Sandbox(chosen, bench.logged.append)
+        bench.sandbox.compile(bench.module("fake lockdown"), "p")
+        bench.run("lockdown")
+        assert bench.logged == [
+            f"zvm compile says: {words}\n",
+            f"zvm:j1:wc-1 says: {words}\n",
+        ]
+
+
 def test_kill_twice_is_harmless(bench):
     vm = bench.start("hang")
     vm.kill()

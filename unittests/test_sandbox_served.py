@@ -138,6 +138,52 @@ def test_served_vm_of_a_daemon_that_hangs_is_given_up(
     assert bench.logged == ["zvm:j1:wc-1 was given up: no answer"]
 
 
+LOCKED = {"vm_uid": "7-9", "require_landlock": "yes"}
+
+
+def ask_for_lockdown(bench: Bench, **options: str) -> None:
+    asked = settings(bench.path.parent, zvm_socket=str(bench.path), **options)
+    bench.sandbox = Sandbox(asked, bench.logged.append)
+
+
+def test_daemon_that_is_locked_down_as_asked_is_used(bench: Bench) -> None:
+    ask_for_lockdown(bench, **LOCKED)
+    bench.daemon.welcome = b'{"user_ids": "7-9", "landlock": true, "x": 1}'
+    assert wait(bench, "exit").outcome.succeeded((0,))
+    assert bench.daemon.seen == [("H", 0), ("B", 3)]
+    assert bench.logged == []
+
+
+@pytest.mark.parametrize(
+    ("welcome", "options", "why"),
+    [
+        (b"{}", {"vm_uid": "same"}, "user ids None, not same"),
+        (b'{"user_ids": "1-2"}', {"vm_uid": "7"}, "user ids 1-2, not 7"),
+        (b"{}", {"require_landlock": "1"}, "without Landlock"),
+        (b'{"landlock": false}', {"require_landlock": "1"}, "Landlock"),
+        (b'{"landlock": 1}', {"require_landlock": "1"}, "true or false"),
+        (b"nonsense", {"require_landlock": "1"}, "does not say what it is"),
+        (None, {"require_landlock": "1"}, "does not say what it is"),
+    ],
+)
+def test_daemon_that_is_locked_down_otherwise_gets_nothing_to_run(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    welcome: bytes | None,
+    options: dict[str, str],
+    why: str,
+) -> None:
+    monkeypatch.setattr("zerocloud.sandbox.CONNECT_SECONDS", 0.2)
+    ask_for_lockdown(bench, **options)
+    bench.daemon.welcome = welcome
+    with pytest.raises(ClusterError) as caught:
+        bench.start("exit")
+    assert caught.value.code == "node_lost"
+    bench.daemon.close()  # it reads what was sent, to the end
+    assert bench.daemon.seen == [("H", 0)]
+    assert why in bench.logged[0]
+
+
 def test_daemon_that_is_being_restarted_is_waited_for(
     tmp_path: Path, bench: Bench
 ) -> None:

@@ -24,7 +24,9 @@ TRUE_WORDS = {"true", "1", "yes", "on", "t", "y"}
 FALSE_WORDS = {"false", "0", "no", "off", "f", "n"}
 
 
-Kind = Literal["flag", "whole", "seconds", "text", "words", "path", "key"]
+Kind = Literal[
+    "flag", "whole", "seconds", "text", "words", "path", "key", "ids"
+]
 
 # What Swift puts into each section, and what its loggers take from there.
 SWIFTS_PREFIXES = ("__", "log_", "statsd_")
@@ -111,6 +113,21 @@ class _Reader:
     def words(self, name: str, default: str = "") -> tuple[str, ...]:
         return tuple(self._text(Option(name, "words", default)).split())
 
+    def ids(self, name: str) -> str:
+        """User ids as zvm's `--vm-uid` takes them; empty is zvm's choice."""
+        value = self._text(Option(name, "ids", ""))
+        if value in ("", "same"):
+            return value
+        found = _IDS.fullmatch(value)
+        first = int(found[1]) if found else 0
+        last = int(found[2] or first) if found else 0
+        if not 0 < first <= last <= MAX_ID or first <= NOBODYS_ID <= last:
+            raise ConfigError(
+                f"{name} is {value!r}; allowed is FIRST-LAST, user ids from "
+                f"1 to {MAX_ID} without {NOBODYS_ID}, or the word same"
+            )
+        return value
+
     def key(self, name: str, *, required: bool) -> bytes:
         value = self._text(Option(name, "key", ""))
         if not value and not required:
@@ -124,6 +141,10 @@ class _Reader:
 
 
 MIN_KEY_LENGTH = 16
+# The kernel's words for "unchanged"; the second one in 16 bits.
+MAX_ID = 2**32 - 2
+NOBODYS_ID = 2**16 - 1
+_IDS = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10}))?")
 MAX_BYTES = 1024 * GIB
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(\s*;[\x20-\x7e]*)?")
 
@@ -176,6 +197,8 @@ class ExecutorSettings:
     previous_cluster_key: bytes
     zvm: Path
     zvm_socket: Path | None
+    vm_uid: str
+    require_landlock: bool
     state_dir: Path
     cache_dir: Path
     system_images: tuple[tuple[str, Path], ...]
@@ -197,6 +220,12 @@ class ExecutorSettings:
     compile_seconds: float
     compile_memory_bytes: int
     idle_timeout: float
+
+    @property
+    def lockdown_words(self) -> list[str]:
+        """What zvm's command lines say of the lock-down."""
+        words = ["--vm-uid", self.vm_uid] if self.vm_uid else []
+        return words + ["--require-landlock"] * self.require_landlock
 
 
 def _limits(reader: _Reader, prefix: str, base: Limits) -> Limits:
@@ -338,6 +367,8 @@ def _executor_settings(reader: _Reader) -> ExecutorSettings:
         ),
         zvm=reader.path("zvm", "/usr/bin/zvm"),
         zvm_socket=_path_or_none(reader.path("zvm_socket", "")),
+        vm_uid=reader.ids("vm_uid"),
+        require_landlock=reader.flag("require_landlock", default=False),
         state_dir=state,
         cache_dir=cache if cache.is_absolute() else state / "cache",
         system_images=tuple(

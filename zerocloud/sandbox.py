@@ -189,6 +189,13 @@ class _Connection:
                     if left <= 0 or not writable(self._socket, left):
                         raise TimeoutError("it takes nothing") from None
 
+    def welcome(self, seconds: float) -> daemon.Welcome:
+        """The answer to the hello; Overdue after so many seconds."""
+        piece = daemon.parse_piece(self._receive(time.monotonic() + seconds))
+        if piece.kind != daemon.WELCOME:
+            raise ProtocolError(f"it hung up: {piece.body[:200]!r}")
+        return daemon.parse_welcome(piece.body)
+
     def answer(self, seconds: float) -> Report | daemon.Refused:
         """The answer to the request; Overdue after so many seconds."""
         deadline = time.monotonic() + seconds
@@ -338,6 +345,7 @@ class Sandbox:
             str(settings.compile_memory_bytes),
             "--seconds",
             f"{settings.compile_seconds:g}",
+            *settings.lockdown_words,
             program_path,
         ]
         process = self._start(argv)
@@ -380,7 +388,8 @@ class Sandbox:
         path = self._settings.zvm_socket
         if path is not None:
             return self._serve(path, name, text, descriptors)
-        process = self._start([name, "session"], text, descriptors)
+        argv = [name, "session", *self._settings.lockdown_words]
+        process = self._start(argv, text, descriptors)
         return ProcessVm(process, name, self._log)
 
     def _serve(
@@ -393,7 +402,11 @@ class Sandbox:
             self._log(f"the daemon cannot be reached: {error}")
             raise _lost("is not there") from error
         try:
-            connection.send([daemon.hello(), *request])
+            if self._settings.lockdown_words:
+                self._check_lockdown(connection)
+                connection.send(request)
+            else:
+                connection.send([daemon.hello(), *request])
         except OSError as error:
             # Why it hung up comes with the answer.
             self._log(f"{name} was not taken: {error}")
@@ -401,6 +414,25 @@ class Sandbox:
             connection.close()
             raise
         return ServedVm(connection, name, self._log)
+
+    def _check_lockdown(self, connection: _Connection) -> None:
+        """Only what the settings ask for runs anything: ask the daemon first.
+
+        ClusterError when it holds its VMs in another way.
+        """
+        settings = self._settings
+        connection.send([daemon.hello()])
+        try:
+            welcome = connection.welcome(CONNECT_SECONDS)
+        except (Overdue, ProtocolError) as error:
+            self._log(f"the daemon does not say what it is: {error}")
+            raise _lost("does not answer") from None
+        lacks = daemon.lacks_lockdown(
+            welcome, settings.vm_uid, landlock=settings.require_landlock
+        )
+        if lacks:
+            self._log(f"the daemon is not used: {lacks}")
+            raise _lost("is not locked down as this node asks")
 
     def _start(
         self,

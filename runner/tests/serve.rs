@@ -87,6 +87,43 @@ fn hello_tells_version_and_limits() {
 }
 
 #[test]
+fn hello_tells_how_vms_are_locked_down() {
+    let ids = |options: &[&str]| {
+        let daemon = Daemon::start(options);
+        let welcome = Client::silent(&daemon.socket).hello();
+        assert_eq!(welcome["landlock"], zvm::sys::landlock_version().is_some());
+        welcome["user_ids"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(ids(&["--vm-uid", "same"]), "same");
+    let is_root = rustix::process::geteuid().is_root();
+    let ours = if is_root {
+        "1879048192-1883242495"
+    } else {
+        "same"
+    };
+    assert_eq!(ids(&[]), ours);
+    if is_root {
+        assert_eq!(ids(&["--vm-uid", "50000-50099"]), "50000-50099");
+    }
+}
+
+#[test]
+fn a_daemon_whose_ids_cannot_be_had_does_not_start() {
+    let folder = support::folder("serve");
+    // Root may have them, and gives up the right to: then it may not.
+    let before: &[&str] = match rustix::process::geteuid().is_root() {
+        true => &["setpriv", "--bounding-set=-setuid", "--inh-caps=-setuid"],
+        false => &["env"],
+    };
+    let options = ["--vm-uid", "50000-50099"];
+    let mut daemon = Daemon::spawn_at(&folder.join("socket"), &options, before);
+    assert_eq!(daemon.status(), Some(70));
+    let log = daemon.log();
+    assert!(log.contains("only root may change its user"), "{log}");
+    assert!(!daemon.socket.exists());
+}
+
+#[test]
 fn processes_have_names_and_the_command_line_has_them_in_full() {
     let daemon = Daemon::start(&[]);
     let own = std::fs::read_to_string(format!("/proc/{}/comm", daemon.process.id()));

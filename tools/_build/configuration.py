@@ -24,6 +24,7 @@ _WORDS = {
     "words": "words, blanks between",
     "path": "an absolute path",
     "key": "at least 16 characters",
+    "ids": "FIRST-LAST, or same",
 }
 
 HEAD = """\

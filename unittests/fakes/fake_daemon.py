@@ -5,6 +5,7 @@ request by its manifest's first argument: `exit` with a report, `refuse:CODE`
 with an error, `vanish` by closing, `hang` not at all until it is taken back
 (`deaf`: not even then), `last:CODE` with a last word, `garbage` with that.
 What it saw is in `seen`: kinds of packets, and how many descriptors came.
+`welcome` is its answer to a hello, None for none.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class FakeDaemon:
 
     def __init__(self, path: Path) -> None:
         self.seen: list[tuple[str, int]] = []
+        self.welcome: bytes | None = b"{}"
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._listener.bind(str(path))
         self._listener.listen()
@@ -60,7 +62,8 @@ class FakeDaemon:
                 self.seen.append((chr(data[0]), len(fds)))
                 if data[:1] == b"H":
                     assert json.loads(data[8:]) == {"version": 1}
-                    connection.send(b"H" + bytes(7) + b"{}")
+                    if self.welcome is not None:
+                        connection.send(b"H" + bytes(7) + self.welcome)
                 elif data[:1] == b"C":
                     if self._word == "deaf":
                         continue

@@ -5,7 +5,8 @@ A program is `fake WORDS…`, compiled by copying it; each word is a step:
 `cat` copies /dev/stdin (or /dev/input) to /dev/stdout, `print:TEXT`,
 `sleep:SECONDS`, `exit:N`, `trap`, `crash`, `hang`, `garbage`, `log:TEXT`,
 `long:N` bytes of stderr, `badlayer`, `env` and `args` print what was given,
-`fork` leaves a child, `term:TEXT` says so when it is told to end.
+`fork` leaves a child, `term:TEXT` says so when it is told to end, `lockdown`
+logs what was asked of the lock-down (compiling such a program does, too).
 Compiling `fake slow…` takes half a second, `fake large…` finds no room;
 anything else is not wasm.
 """
@@ -17,6 +18,20 @@ import signal
 import sys
 import time
 
+LOCKDOWN = []
+
+
+def take_lockdown(words):
+    """The words without those about the lock-down, which are kept."""
+    left = iter(words)
+    for word in left:
+        if word == "--vm-uid":
+            LOCKDOWN.extend((word, next(left)))
+        elif word == "--require-landlock":
+            LOCKDOWN.append(word)
+        else:
+            yield word
+
 
 def compile_program(words):
     options = dict(zip(words[:-1:2], words[1:-1:2], strict=True))
@@ -27,6 +42,8 @@ def compile_program(words):
         refuse("not_wasm", f"{path} does not begin with the magic number")
     if data.startswith(b"fake large"):
         refuse("no_room", f"at most {options['--cache-bytes']} bytes")
+    if data.startswith(b"fake lockdown"):
+        print(*LOCKDOWN, file=sys.stderr)
     if data.startswith(b"fake slow"):
         time.sleep(0.5)
     if data.startswith(b"fake compilerbug"):
@@ -113,6 +130,8 @@ def misbehave(word, rest, out):
         sys.exit(0)
     elif word == "silence":
         sys.exit(0)
+    elif word == "lockdown":
+        print(*LOCKDOWN, file=sys.stderr)
     elif word == "log":
         print(rest, file=sys.stderr)
     elif word == "badlayer":
@@ -162,4 +181,4 @@ def main(words):
         sys.exit(64)
 
 
-main(sys.argv[1:])
+main([*take_lockdown(sys.argv[1:])])

@@ -100,3 +100,41 @@ def test_answer_that_lacks_something_is_refused(missing: str) -> None:
     document.pop(missing, None)
     with pytest.raises(ProtocolError, match=missing):
         daemon.parse_answer(json.dumps(document).encode())
+
+
+def test_welcome_says_how_vms_are_held_and_may_say_more() -> None:
+    text = b'{"version": 1, "user_ids": "7-9", "landlock": true, "x": []}'
+    assert daemon.parse_welcome(text) == daemon.Welcome("7-9", landlock=True)
+    # An older daemon says nothing of it, and is taken to have nothing.
+    silent = daemon.parse_welcome(b'{"version": 1}')
+    assert silent == daemon.Welcome(None, landlock=False)
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"[]", b'{"user_ids": 7}', b'{"landlock": 1}']
+)
+def test_welcome_of_another_form_is_refused(text: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        daemon.parse_welcome(text)
+
+
+@pytest.mark.parametrize(
+    ("ids", "landlock", "lacks"),
+    [
+        ("", False, ""),
+        ("7-9", True, ""),
+        ("07-9", True, ""),
+        ("7", False, "its VMs run with user ids 7-9, not 7"),
+        ("same", False, "its VMs run with user ids 7-9, not same"),
+    ],
+)
+def test_lock_down_is_compared_with_what_is_asked_for(
+    ids: str, landlock: bool, lacks: str
+) -> None:
+    welcome = daemon.Welcome("7-9", landlock=True)
+    assert daemon.lacks_lockdown(welcome, ids, landlock=landlock) == lacks
+    bare = daemon.Welcome("same", landlock=False)
+    assert daemon.lacks_lockdown(bare, "", landlock=False) == ""
+    assert daemon.lacks_lockdown(bare, "same", landlock=True) == (
+        "its VMs run without Landlock"
+    )

@@ -1,4 +1,7 @@
-"""zvm and zvm-compile: there, running, of one version, ours."""
+"""zvm and zvm-compile: there, running, of one version, ours.
+
+What they do here they do as for a task, locked down as the conf asks.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from pathlib import Path
 from zerocloud import __version__
 from zerocloud.check.finding import Finding, fail, ok
 from zerocloud.config import ExecutorSettings
+from zerocloud.errors import ProtocolError
+from zerocloud.protocol import daemon
 
 SECONDS = 10.0
 # The smallest program: `_start`, which does nothing, and a page of memory.
@@ -27,7 +32,7 @@ PROGRAM = bytes.fromhex(
 
 
 def check_runner(settings: ExecutorSettings) -> Iterator[Finding]:
-    """Both binaries, then a compilation that is thrown away."""
+    """Both binaries, then a compilation and a VM that are thrown away."""
     zvm = settings.zvm
     compiler = zvm.with_name("zvm-compile")
     versions = []
@@ -40,36 +45,62 @@ def check_runner(settings: ExecutorSettings) -> Iterator[Finding]:
     if len(versions) < 2:
         return
     yield _together(zvm, versions)
-    yield _compiles(zvm, settings)
+    compiled = _compiles(zvm, settings)
+    yield compiled
+    if compiled.level == "ok":
+        yield _runs(zvm, settings)
 
 
 def check_daemon(settings: ExecutorSettings) -> Iterator[Finding]:
     """The daemon's socket, when the conf names one: does anybody serve it?
 
-    A connection that says nothing starts nothing.
+    And is it locked down as the conf asks?  A connection that says no more
+    than hello starts nothing.
     """
     path = settings.zvm_socket
     if path is None:
         return
+    subject = f"zvm_socket {path}"
     mend = "start zvm.service as the object server's user (etc/zvm.service)"
     try:
-        _connect(path)
+        welcome = _greet(path)
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
-        yield fail("runner", f"zvm_socket {path}", why, mend)
+        yield fail("runner", subject, why, mend)
+        return
+    except ProtocolError as error:
+        yield fail("runner", subject, f"is served by no zvm: {error}", mend)
+        return
+    lacks = daemon.lacks_lockdown(
+        welcome, settings.vm_uid, landlock=settings.require_landlock
+    )
+    if lacks:
+        words = " ".join(settings.lockdown_words)
+        yield fail(
+            "runner",
+            subject,
+            f"{lacks}; tasks go to other servers",
+            f"start it with {words} (ExecStart in zvm.service), or change "
+            "vm_uid and require_landlock",
+        )
     else:
-        yield ok("runner", f"zvm_socket {path}", "is served")
+        yield ok("runner", subject, "is served")
 
 
-def _connect(path: Path) -> None:
+def _greet(path: Path) -> daemon.Welcome:
     folder = os.open(path.parent, os.O_PATH | os.O_CLOEXEC)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
             client.settimeout(SECONDS)
             # A socket's address has 107 bytes, and folders are longer.
             client.connect(f"/proc/self/fd/{folder}/{path.name}")
+            client.send(daemon.hello().data)
+            piece = daemon.parse_piece(client.recv(daemon.MAX_PACKET_BYTES))
     finally:
         os.close(folder)
+    if piece.kind != daemon.WELCOME:
+        raise ProtocolError(repr(piece.body[:200]))
+    return daemon.parse_welcome(piece.body)
 
 
 def _version(path: Path) -> str | Finding:
@@ -121,7 +152,9 @@ def _compiles(zvm: Path, settings: ExecutorSettings) -> Finding:
         argv = [
             *(str(zvm), "compile", "--cache", folder),
             *("--memory-bytes", str(settings.compile_memory_bytes)),
-            *("--seconds", f"{settings.compile_seconds:g}", "-"),
+            *("--seconds", f"{settings.compile_seconds:g}"),
+            *settings.lockdown_words,
+            "-",
         ]
         try:
             done = _run(argv, PROGRAM)
@@ -138,12 +171,38 @@ def _compiles(zvm: Path, settings: ExecutorSettings) -> Finding:
         subject,
         said,
         "raise compile_memory_bytes, and the limits that the object server "
-        "is started with",
+        "is started with; vm_uid and require_landlock hold for it, too",
+    )
+
+
+def _runs(zvm: Path, settings: ExecutorSettings) -> Finding:
+    """Run a program to its end, as a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="zerocloud-check-") as folder:
+        program = Path(folder, "nothing.wasm")
+        program.write_bytes(PROGRAM)
+        argv = [str(zvm), "run", *settings.lockdown_words, str(program)]
+        try:
+            done = _run(argv, cache=folder)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            said = f"runs no VM: {error}"
+        else:
+            if done.returncode == 0:
+                return ok("runner", str(zvm), "runs a VM")
+            text = (done.stdout + done.stderr).decode("utf-8", "replace")
+            said = f"runs no VM (status {done.returncode}): "
+            said += " ".join(text.split())[:300]
+    return fail(
+        "runner",
+        str(zvm),
+        said,
+        "let the container or unit of the object server allow it; vm_uid "
+        "needs root and ids of its user namespace, require_landlock a kernel "
+        "that has it (zvm version)",
     )
 
 
 def _run(
-    argv: list[str], stdin: bytes = b""
+    argv: list[str], stdin: bytes = b"", cache: str = ""
 ) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         argv,
@@ -151,5 +210,5 @@ def _run(
         capture_output=True,
         timeout=SECONDS,
         check=False,
-        env={},
+        env={"ZEROCLOUD_CACHE": cache} if cache else {},
     )

@@ -25,12 +25,13 @@ IDLE = 2
 
 @dataclass(frozen=True)
 class DaemonSpec:
-    """What one daemon is: its runner, its socket, its log."""
+    """What one daemon is: its runner, its socket, its log, more options."""
 
     name: str
     zvm: Path
     socket: Path
     log: Path
+    options: tuple[str, ...] = ()
 
 
 @dataclass
@@ -108,5 +109,5 @@ def _become(spec: DaemonSpec) -> None:
     for source, target in ((null, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
     words = ["zvm-serve", "serve", "--socket", str(spec.socket)]
-    words += ["--idle", str(IDLE)]
+    words += ["--idle", str(IDLE), *spec.options]
     os.execve(spec.zvm, words, {})  # noqa: S606 - the runner, no shell

@@ -20,6 +20,8 @@ from zerocloud.cluster.daemons import Daemons, DaemonSpec
 from zerocloud.cluster.folder import Folder, Server
 from zerocloud.cluster.installation import find_images, find_zvm, user_cache
 from zerocloud.cluster.settings import ClusterSettings, StartError, settle
+from zerocloud.config import MIN_KEY_LENGTH, read_executor_settings
+from zerocloud.errors import ConfigError
 
 
 def run_cluster(
@@ -134,10 +136,26 @@ def _daemons(folder: Folder, settings: ClusterSettings) -> Daemons:
                 zvm=zvm,
                 socket=folder.daemon(number),
                 log=folder.log / f"zvm-{number}.log",
+                options=_lockdown_words(settings),
             )
             for number in range(1, settings.nodes + 1)
         ]
     )
+
+
+def _lockdown_words(settings: ClusterSettings) -> tuple[str, ...]:
+    """The executor's wishes, which a daemon has to fulfil.
+
+    A bad one is for the object server to say, which does not start.
+    """
+    try:
+        read = read_executor_settings(
+            {"cluster_key": "-" * MIN_KEY_LENGTH}
+            | {k: str(v) for k, v in settings.executor_options.items()}
+        )
+    except ConfigError:
+        return ()
+    return tuple(read.lockdown_words)
 
 
 def _groups(

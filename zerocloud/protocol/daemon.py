@@ -59,6 +59,14 @@ class Refused:
     message: str
 
 
+@dataclass(frozen=True)
+class Welcome:
+    """What a daemon says of itself; None and False if it does not say it."""
+
+    user_ids: str | None
+    landlock: bool
+
+
 def hello() -> Packet:
     """The first packet of a connection."""
     body = to_json({"version": DAEMON_VERSION})
@@ -100,6 +108,37 @@ def parse_piece(packet: bytes) -> Piece:
     if flags & ~_MORE or zero or kind not in (WELCOME, ANSWER, LAST_WORD):
         raise ProtocolError(f"a packet of the daemon is of kind {kind!r}")
     return Piece(kind, bool(flags & _MORE), number, packet[_HEADER.size :])
+
+
+def parse_welcome(document: bytes) -> Welcome:
+    """The answer to a hello; ProtocolError when it is none.
+
+    It has more, and may have other things in another version.
+    """
+    what = "welcome"
+    fields = Fields(parse_object(document, what, MAX_PACKET_BYTES), what)
+    known = fields.has("user_ids")
+    return Welcome(
+        user_ids=fields.text("user_ids", 100) if known else None,
+        landlock=fields.has("landlock") and fields.flag("landlock"),
+    )
+
+
+def lacks_lockdown(welcome: Welcome, ids: str, *, landlock: bool) -> str:
+    """What the daemon lacks of what is asked for; empty when nothing."""
+    if landlock and not welcome.landlock:
+        return "its VMs run without Landlock"
+    if ids and welcome.user_ids != _as_range(ids):
+        return f"its VMs run with user ids {welcome.user_ids}, not {ids}"
+    return ""
+
+
+def _as_range(ids: str) -> str:
+    """User ids as the daemon says them: `7` is `7-7`."""
+    first, _, last = ids.partition("-")
+    if ids == "same":
+        return ids
+    return f"{int(first)}-{int(last or first)}"
 
 
 def parse_answer(document: bytes) -> Report | Refused:

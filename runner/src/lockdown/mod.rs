@@ -162,6 +162,21 @@ pub fn warm_up() {
     let _ = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
 }
 
+/// User ids of processes under `options` on this host: `FIRST-LAST`, or `same`.
+///
+/// # Errors
+///
+/// When ids were asked for that cannot be had; then nothing runs.
+pub fn user_ids(options: &Options) -> Result<String, Error> {
+    let identity = Identity::choose(options.uid)?;
+    Ok(identity.map_or_else(|| Wish::Same.to_string(), |ids| ids.to_string()))
+}
+
+/// True if Landlock holds processes on this host.
+pub fn has_landlock() -> bool {
+    sys::landlock_version().is_some()
+}
+
 /// What isolates here, for `zvm version`: one line each.
 pub fn describe(options: &Options) -> String {
     let landlock = match sys::landlock_version() {

@@ -21,6 +21,7 @@ use serde_json::json;
 
 use crate::engine;
 use crate::error::{Code, Error};
+use crate::lockdown;
 use crate::manifest;
 use crate::session::watch::{Deadlines, Stopped};
 use crate::session::{self, Ending, outputs};
@@ -79,6 +80,7 @@ pub struct Daemon {
     /// Most jobs at once since memory was last given back.
     most_jobs: usize,
     max_descriptors: usize,
+    user_ids: String,
     open_files: usize,
 }
 
@@ -108,6 +110,7 @@ impl Daemon {
             next: 1,
             most_jobs: 0,
             max_descriptors: super::max_descriptors(open_files),
+            user_ids: lockdown::user_ids(&options.lockdown)?,
             open_files,
             options,
         };

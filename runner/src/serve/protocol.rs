@@ -152,6 +152,10 @@ pub struct Welcome {
     pub slots: usize,
     pub queue: usize,
     pub max_descriptors: usize,
+    /// User ids of its VMs: `FIRST-LAST`, or `same`.
+    pub user_ids: String,
+    /// Whether Landlock holds its VMs.
+    pub landlock: bool,
 }
 
 #[cfg(test)]

@@ -103,6 +103,8 @@ impl Daemon {
             slots: self.options.slots,
             queue: self.options.queue,
             max_descriptors: self.max_descriptors,
+            user_ids: self.user_ids.clone(),
+            landlock: lockdown::has_landlock(),
         };
         // Numbers and words always serialise.
         let document = serde_json::to_vec(&welcome).unwrap_or_default();
