@@ -5,6 +5,7 @@ Each kind of object by itself is in test_object_kinds.py.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from functests.jobs import STDOUT, group, put_guest, reads
 from functests.support import Account
+from zerocloud.headers import JSON_TYPE
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 SIZE = 300_000
@@ -30,6 +32,11 @@ def cat(account: Account, path: str) -> tuple[bytes, dict[str, Any]]:
     assert int(answer.headers["Content-Length"]) == len(answer.content)
     [node] = account.run(job)["nodes"]
     return answer.content, node
+
+
+def identity_of(node: dict[str, Any]) -> Any:
+    [entry] = [e for e in node["io"] if e["device"] == "stdin"]
+    return entry["identity"]
 
 
 def source_of(node: dict[str, Any]) -> str:
@@ -59,6 +66,13 @@ def test_receipt_is_the_same_in_place_and_streamed(account: Account) -> None:
 
     assert source_of(one) == "local"
     assert source_of(two) == "stream"
+    assert identity_of(one) == identity_of(two)
+    head = account.head("a").headers
+    assert identity_of(one) == {
+        "path": f"swift://{account.name}/{account.container}/a",
+        "version": head["X-Timestamp"],
+        "bytes": 5,
+    }
     assert one["digests"]["stdin"] == two["digests"]["stdin"]
 
 
@@ -93,6 +107,15 @@ def test_payload_of_a_stored_job_is_its_stdin(account: Account) -> None:
     )
 
     assert answer.content == b"from the request" * 2
+    [first, _] = account.post_job(
+        b"from the request",
+        {"X-Zerovm-Source": account.path("job"), "Accept": JSON_TYPE},
+    ).json()["nodes"]
+    assert identity_of(first) == {
+        "path": None,
+        "version": hashlib.sha256(b"from the request").hexdigest(),
+        "bytes": 16,
+    }
 
 
 def test_large_payload_reaches_the_guest(account: Account) -> None:

@@ -104,3 +104,17 @@ def test_result_output_text_is_the_bytes_as_utf_8() -> None:
     item["outputs"] = [{"device": "stdout", "bytes": 9, "omitted": True}]
     with pytest.raises(UsageError, match="stdout of a has 9 bytes, too many"):
         parse_result(report(item)).outputs[0].text  # noqa: B018
+
+
+def test_result_says_what_was_read_where_the_cluster_says_it() -> None:
+    read = {
+        "device": "stdin",
+        "source": "local",
+        "identity": {"path": "swift://a/c/o", "version": "17.5", "bytes": 3},
+    }
+    bare = {"device": "stdout", "source": "", "identity": None}
+    one = node("n", b"", 0)
+    one["io"] = [read, bare, {"device": "input"}]
+    result = parse_result({"job": "j", "status": "succeeded", "nodes": [one]})
+    said = [(use.path, use.version) for use in result.nodes[0].channels]
+    assert said == [("swift://a/c/o", "17.5"), ("", ""), ("", "")]

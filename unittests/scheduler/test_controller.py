@@ -383,6 +383,26 @@ def test_report_tells_how_each_input_was_read(cluster: Cluster) -> None:
     assert (node["in_place_bytes"], node["streamed_bytes"]) == (3, 5)
 
 
+def test_report_tells_which_version_of_what_was_read(cluster: Cluster) -> None:
+    cluster.swift.put("in/a b", b"one")
+    devices = [stdin("in/a b"), STDOUT]
+
+    [node] = cluster.run([group(devices=devices)], report=True).report["nodes"]
+
+    read, written = node["io"]
+    version = read["identity"].pop("version")
+    assert version == "1700000000.00000"
+    assert read["identity"] == {
+        "path": f"swift://{ACCOUNT}/in/a b",
+        "bytes": 3,
+    }
+    assert written["identity"] is None
+    newer = "1700000001.00000"
+    cluster.swift.put("in/a b", b"two", timestamp=newer)
+    [node] = cluster.run([group(devices=devices)], report=True).report["nodes"]
+    assert node["io"][0]["identity"]["version"] == newer
+
+
 def test_report_leaves_out_outputs_beyond_its_limit(cluster: Cluster) -> None:
     cluster.options["report_immediate_bytes"] = "100"
     job = [group("name 80", "a"), group("name 30", "b"), group("name 20", "c")]

@@ -44,7 +44,8 @@ class ChannelUse:
     """What went through one device.  `source`: local, stream, empty or ''.
 
     `local` is read in place on the storage server; `stream` came over the
-    network.
+    network.  `path` and `version` are those of the object that was read, as
+    the job was planned; empty where there was none.
     """
 
     device: str
@@ -52,6 +53,8 @@ class ChannelUse:
     read_bytes: int
     write_bytes: int
     size: int
+    path: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -213,12 +216,15 @@ def _outcome(item: Mapping[str, Any]) -> Outcome:
 
 
 def _channel(item: Any) -> ChannelUse:
+    identity = item.get("identity") or {}
     return ChannelUse(
         device=_get(item, "device", str),
         source=str(item.get("source") or ""),
         read_bytes=int(_number(item, "read_bytes")),
         write_bytes=int(_number(item, "write_bytes")),
         size=int(_number(item, "size")),
+        path=str(identity.get("path") or ""),
+        version=str(identity.get("version") or ""),
     )
 
 

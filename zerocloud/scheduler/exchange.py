@@ -23,7 +23,7 @@ from zerocloud.protocol import frames
 from zerocloud.protocol.frames import MAX_PAYLOAD, Frame
 from zerocloud.protocol.report import ChannelReport, Report, parse_report
 from zerocloud.protocol.strict import Fields, parse_object
-from zerocloud.protocol.task import TaskDocument
+from zerocloud.protocol.task import TaskDocument, TaskInput
 from zerocloud.scheduler.blobs import Blobs
 from zerocloud.scheduler.concurrency import peer_closed
 from zerocloud.scheduler.content import Content, Spool
@@ -87,7 +87,7 @@ class Finished:
     """The end of a node's task: its report, and where its outputs are.
 
     `contents` has the outputs that are at the proxy by device; what is not
-    there is in `held`.  `sources` tells how each input was read.
+    there is in `held`.  `inputs` tells what each one was, and how it was read.
     """
 
     node: Node
@@ -98,7 +98,7 @@ class Finished:
     succeeded: bool
     in_place_bytes: int = 0
     streamed_bytes: int = 0
-    sources: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, TaskInput] = field(default_factory=dict)
     contents: dict[str, Content] = field(default_factory=dict)
     held: Held | None = None
 

@@ -304,7 +304,7 @@ class NodeRun:
             succeeded=report.outcome.succeeded(self.node.ok_exit),
             in_place_bytes=_input_bytes(document, "local"),
             streamed_bytes=_input_bytes(document, "stream"),
-            sources={item.device: item.source for item in document.inputs},
+            inputs={item.device: item for item in document.inputs},
         )
         channels = [finished.channel(o.device) for o in self.node.outputs]
         staged = sum(c.size for c in channels if c is not None)

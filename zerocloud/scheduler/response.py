@@ -22,6 +22,7 @@ from typing import Any
 from zerocloud import headers as names
 from zerocloud.job.plan import Output
 from zerocloud.protocol.report import Outcome
+from zerocloud.protocol.task import TaskInput
 from zerocloud.scheduler.accounting import cdr_line, totals
 from zerocloud.scheduler.commit import Published, wsgi_text
 from zerocloud.scheduler.content import Spool
@@ -268,18 +269,38 @@ def _node_document(
 
 
 def _io(finished: Finished) -> list[dict[str, Any]]:
-    return [
-        {
-            "device": channel.device or channel.path,
-            "source": finished.sources.get(channel.device or "", ""),
-            "reads": channel.reads,
-            "read_bytes": channel.read_bytes,
-            "writes": channel.writes,
-            "write_bytes": channel.write_bytes,
-            "size": channel.size,
-        }
-        for channel in finished.report.channels
-    ]
+    found = []
+    for channel in finished.report.channels:
+        read = finished.inputs.get(channel.device or "")
+        found.append(
+            {
+                "device": channel.device or channel.path,
+                "source": read.source if read else "",
+                "identity": _identity(read) if read else None,
+                "reads": channel.reads,
+                "read_bytes": channel.read_bytes,
+                "writes": channel.writes,
+                "write_bytes": channel.write_bytes,
+                "size": channel.size,
+            }
+        )
+    return found
+
+
+def _identity(read: TaskInput) -> dict[str, Any] | None:
+    """What was read, as the receipt has it; None for nothing at all.
+
+    A job's paths begin with `swift:/`, `/` is the account's; the request's
+    body has no path.
+    """
+    if read.identity is None:
+        return None
+    named = read.identity.path.startswith("/")
+    return {
+        "path": f"swift:/{read.identity.path}" if named else None,
+        "version": read.identity.version,
+        "bytes": read.identity.bytes,
+    }
 
 
 def _outputs(
