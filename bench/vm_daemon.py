@@ -11,6 +11,7 @@ import array
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -75,27 +76,43 @@ class Program:
     sha256: str
 
 
-def compiled(name: str, folder: Path) -> Program:
+def gcc(source: Path, folder: Path, *libraries: str) -> Path:
+    """Compile a native program into `folder`: -O2, and no more."""
+    compiler = shutil.which("gcc")
+    if not compiler:
+        raise RuntimeError("gcc is missing: apt-get install gcc libc6-dev")
+    program = folder / source.stem
+    command = [compiler, "-std=gnu17", "-O2", "-o", program, source]
+    subprocess.run([*command, *libraries], check=True)
+    return program
+
+
+def compiled(name: str, folder: Path, modules: Path = GUESTS) -> Program:
     """Compile a guest into a cache in `folder`."""
     command = [ZVM, "compile", "--cache", folder / "cache"]
+    module = modules / f"{name}.wasm"
     done = subprocess.run(
-        [*command, GUESTS / f"{name}.wasm"], check=True, stdout=subprocess.PIPE
+        [*command, module], check=True, stdout=subprocess.PIPE
     )
     answer = json.loads(done.stdout)
     fd = os.open(answer["artefact"], os.O_RDONLY | os.O_CLOEXEC)
     return Program(name, fd, answer["sha256"])
 
 
-def manifest_of(program: Program, *args: str, stdin: bool) -> bytes:
+def manifest_of(
+    program: Program,
+    *args: str,
+    stdin: bool,
+    access: str = "sequential",
+    memory_bytes: int = 64 << 20,
+) -> bytes:
     """A manifest with standard output, and input if there is one."""
     channels = [
         ManifestChannel("/dev/stdout", "write", "sequential", 1, "", *_LIMITS)
     ]
     if stdin:
         channels.append(
-            ManifestChannel(
-                "/dev/stdin", "read", "sequential", 2, "", *_LIMITS
-            )
+            ManifestChannel("/dev/stdin", "read", access, 2, "", *_LIMITS)
         )
     return Manifest(
         job="bench",
@@ -105,7 +122,7 @@ def manifest_of(program: Program, *args: str, stdin: bool) -> bytes:
         env=(),
         layers=(),
         channels=tuple(channels),
-        limits=ManifestLimits(64 << 20, 120.0, 120.0, 1024),
+        limits=ManifestLimits(memory_bytes, 120.0, 120.0, 1024),
         clock_nanoseconds=0,
         seed="5e" * 32,
     ).to_json()
