@@ -13,6 +13,15 @@ use rustix::io::{Errno, preadv, pwritev, readv, retry_on_intr, writev};
 /// Most slices per system call (the kernel's UIO_MAXIOV).
 const MAX_SLICES: usize = 1024;
 
+/// What a stream gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    pub count: usize,
+    /// It has nothing more. Asking again might find something all the same (a FIFO
+    /// with another writer, a terminal), and must not.
+    pub ended: bool,
+}
+
 pub enum ReadError {
     /// The quota is used up and the source has more.
     Quota,
@@ -57,7 +66,7 @@ pub fn read_stream(
     fd: BorrowedFd<'_>,
     bufs: &mut [IoSliceMut<'_>],
     quota: u64,
-) -> Result<usize, ReadError> {
+) -> Result<Taken, ReadError> {
     let wanted: usize = bufs.iter().map(|buf| buf.len()).sum();
     let allowed = usize::try_from(quota).unwrap_or(usize::MAX).min(wanted);
     let mut done = 0;
@@ -67,11 +76,13 @@ pub fn read_stream(
         })
         .map_err(ReadError::Host)?;
         if count == 0 {
-            return Ok(done);
+            let ended = true;
+            return Ok(Taken { count: done, ended });
         }
         done += count;
     }
-    if done < wanted {
+    let ended = done < wanted;
+    if ended {
         // Within the quota up to here: the end, or one byte too many?
         let mut probe = [0];
         let mut probes = [IoSliceMut::new(&mut probe)];
@@ -80,7 +91,7 @@ pub fn read_stream(
             return Err(ReadError::Quota);
         }
     }
-    Ok(done)
+    Ok(Taken { count: done, ended })
 }
 
 /// Writes all of `bufs` at `offset` of a regular file.

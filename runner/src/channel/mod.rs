@@ -81,6 +81,8 @@ pub struct Channel {
     /// Length of a regular file (grows with writes); `None` for a stream.
     size: Option<u64>,
     position: u64,
+    /// The stream's end was seen: there is nothing more, whatever comes.
+    ended: bool,
     counts: Counts,
     digest: Option<Sequential>,
     ledger: Ledger,
@@ -105,6 +107,7 @@ impl Channel {
         if writes && flags.contains(OFlags::APPEND) {
             return Err("is opened for appending".to_owned());
         }
+        make_wait(&fd, flags)?;
         Ok(Self::new(spec, fd, size, ledger, index))
     }
 
@@ -117,7 +120,8 @@ impl Channel {
         index: usize,
     ) -> Result<Self, String> {
         regular_size(&fd)?;
-        check_mode(&fd, spec.direction)?;
+        let flags = check_mode(&fd, spec.direction)?;
+        make_wait(&fd, flags)?;
         Ok(Self::new(spec, fd, None, ledger, index))
     }
 
@@ -135,6 +139,7 @@ impl Channel {
             fd,
             size,
             position: 0,
+            ended: false,
             counts,
             digest,
             ledger,
@@ -279,7 +284,11 @@ impl Channel {
         let quota = self.spec.limit_bytes.saturating_sub(self.counts.read_bytes);
         let result = match self.size {
             Some(size) => file::read_file(self.fd.as_fd(), bufs, offset, size, quota),
-            None => file::read_stream(self.fd.as_fd(), bufs, quota),
+            None if self.ended => Ok(0),
+            None => file::read_stream(self.fd.as_fd(), bufs, quota).map(|taken| {
+                self.ended = taken.ended;
+                taken.count
+            }),
         };
         let outcome = match result {
             Ok(count) => {
@@ -393,6 +402,16 @@ fn regular_size(fd: &OwnedFd) -> Result<Option<u64>, String> {
         FileType::Fifo | FileType::Socket | FileType::CharacterDevice => Ok(None),
         other => Err(format!("is a {other:?}, not a file or a stream")),
     }
+}
+
+/// A stream is waited for, in the call itself, though another program that has it
+/// open has left it non-blocking: an empty pipe is neither an end nor an error.
+fn make_wait(fd: &OwnedFd, flags: OFlags) -> Result<(), String> {
+    if !flags.contains(OFlags::NONBLOCK) {
+        return Ok(());
+    }
+    rustix::fs::fcntl_setfl(fd, flags - OFlags::NONBLOCK)
+        .map_err(|errno| format!("fcntl: {errno}"))
 }
 
 /// The flags of `fd`, if it was opened so that bytes can go in that direction.

@@ -308,3 +308,156 @@ fn folders_and_appending_files_are_refused() {
     let result = Channel::open(spec(Direction::Write, Access::Random), fd, ledger(), 0);
     assert_eq!(result.unwrap_err(), "is opened for appending");
 }
+
+/// Reading calls of this thread so far, and what they asked of the kernel.
+fn reading_calls() -> (u64, u64) {
+    let text = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+    let count = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_once(": ").unwrap().1.parse::<u64>().unwrap()
+    };
+    (count("syscr"), count("rchar"))
+}
+
+#[test]
+fn a_read_is_one_call_of_the_kernel_and_moves_each_byte_once() {
+    let data = vec![7; 5 << 20];
+    for (access, mut channel) in [
+        (Access::Sequential, reader(Access::Sequential, &data)),
+        (Access::Random, reader(Access::Random, &data)),
+    ] {
+        // Two reads, to take away what looking at the account costs itself.
+        let [first, second] = [3 << 20, 1 << 20].map(|length| {
+            let mut place = vec![0; length];
+            let before = reading_calls();
+            let count = match access {
+                Access::Sequential => channel.read(&mut [IoSliceMut::new(&mut place)]),
+                Access::Random => channel.read_at(&mut [IoSliceMut::new(&mut place)], 9),
+            };
+            let after = reading_calls();
+            assert_eq!(count, Ok(length));
+            (after.0 - before.0, after.1 - before.1 - length as u64)
+        });
+        assert_eq!(first.0, second.0);
+        let before = reading_calls();
+        let after = reading_calls();
+        assert_eq!(first.0, after.0 - before.0 + 1, "{access:?}");
+        assert!(first.1 < 1000 && second.1 < 1000, "{first:?} {second:?}");
+    }
+}
+
+#[test]
+fn the_end_of_a_stream_is_its_end_though_another_writer_comes() {
+    let path = std::env::temp_dir().join(format!("zvm-fifo-{}", std::process::id()));
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, mode, 0).unwrap();
+    let open_fifo = |flags| rustix::fs::open(&path, flags, rustix::fs::Mode::empty());
+    let end = open_fifo(OFlags::RDONLY | OFlags::NONBLOCK).unwrap();
+    let write = |content: &[u8]| {
+        let writer = open_fifo(OFlags::WRONLY).unwrap();
+        rustix::io::write(&writer, content).unwrap();
+        writer
+    };
+    drop(write(b"ab"));
+    let mut channel = open(spec(Direction::Read, Access::Sequential), end);
+    assert_eq!(read(&mut channel, 5).unwrap(), b"ab");
+    let late = write(b"late");
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(read(&mut channel, 5).unwrap(), b"");
+    assert_eq!(
+        channel.delivered_blake3(),
+        Some(*blake3::hash(b"ab").as_bytes())
+    );
+    drop(late);
+}
+
+#[test]
+fn a_stream_that_was_left_non_blocking_is_waited_for() {
+    let (end, mut feed) = std::io::pipe().unwrap();
+    rustix::fs::fcntl_setfl(&end, OFlags::NONBLOCK).unwrap();
+    let mut channel = open(spec(Direction::Read, Access::Sequential), end.into());
+    let flags = rustix::fs::fcntl_getfl(&channel.fd).unwrap();
+    assert!(!flags.contains(OFlags::NONBLOCK));
+    let writer = std::thread::spawn(move || feed.write_all(b"later").unwrap());
+    assert_eq!(read(&mut channel, 9).unwrap(), b"later");
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_peer_that_breaks_off_is_the_hosts_failure_and_not_an_end() {
+    let (end, mut peer) = std::os::unix::net::UnixStream::pair().unwrap();
+    // The kernel resets a connection that is closed with something unread.
+    rustix::io::write(&end, b"unread").unwrap();
+    peer.write_all(b"part").unwrap();
+    drop(peer);
+    let mut channel = open(spec(Direction::Read, Access::Sequential), end.into());
+    match read(&mut channel, 10) {
+        Err(Fault::End(Outcome::Failure(why))) => {
+            assert!(why.starts_with("/dev/x: read: "), "{why}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_write_waits_for_a_slow_reader_and_arrives_whole() {
+    let (mut end, feed) = std::io::pipe().unwrap();
+    rustix::fs::fcntl_setfl(&feed, OFlags::NONBLOCK).unwrap();
+    // More than a pipe holds.
+    let data: Vec<u8> = (0..1_000_000u32).map(|n| (n >> 4) as u8).collect();
+    let reader = std::thread::spawn(move || {
+        let (mut all, mut piece) = (Vec::new(), [0; 777]);
+        loop {
+            match std::io::Read::read(&mut end, &mut piece).unwrap() {
+                0 => return all,
+                count => all.extend_from_slice(&piece[..count]),
+            }
+        }
+    });
+    let mut channel = open(spec(Direction::Write, Access::Sequential), feed.into());
+    assert_eq!(write(&mut channel, &data), Ok(data.len()));
+    drop(channel);
+    assert_eq!(reader.join().unwrap(), data);
+}
+
+#[test]
+fn a_reader_that_leaves_within_a_write_ends_the_run_by_sigpipe() {
+    let (mut end, feed) = std::io::pipe().unwrap();
+    let reader = std::thread::spawn(move || {
+        std::io::Read::read_exact(&mut end, &mut [0; 10]).unwrap();
+    });
+    let mut channel = open(spec(Direction::Write, Access::Sequential), feed.into());
+    match write(&mut channel, &vec![1; 1 << 20]) {
+        Err(Fault::End(Outcome::Killed { signal, message })) => {
+            assert_eq!(signal, libc::SIGPIPE);
+            assert_eq!(message, "/dev/x: its reader has gone");
+        }
+        other => panic!("{other:?}"),
+    }
+    reader.join().unwrap();
+}
+
+#[test]
+fn a_disk_without_room_is_the_hosts_failure_and_names_the_channel() {
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let mut channel = open(spec(Direction::Write, Access::Sequential), full.into());
+    match write(&mut channel, b"x") {
+        Err(Fault::End(Outcome::Failure(why))) => {
+            assert!(why.starts_with("/dev/x: write: "), "{why}");
+            assert!(why.contains("space"), "{why}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn reading_into_nothing_is_no_end() {
+    for fd in [file(b"abc"), pipe_with(b"abc")] {
+        let mut channel = open(spec(Direction::Read, Access::Sequential), fd);
+        assert_eq!(channel.read(&mut []), Ok(0));
+        assert_eq!(read(&mut channel, 9).unwrap(), b"abc");
+    }
+}
