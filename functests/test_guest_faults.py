@@ -285,6 +285,12 @@ GREEDY = {
         0,
         "(No space left on device)",
     ),
+    "gives a file a million names": (
+        "many_names",
+        ("1000000",),
+        0,
+        "4096 names, errno 51 (No space left on device)",
+    ),
     "fills /tmp": ("fill_tmp", (), 0, "(No space left on device)"),
     "looks for the host's files": ("open_host", (), 0, "open /etc/passwd: No"),
     "looks for a network": ("sockets", (), 0, "accept 0: "),

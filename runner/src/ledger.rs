@@ -217,11 +217,16 @@ impl Ledger {
         self.load(0, length as usize)
     }
 
-    /// Appends to the ring that holds the end of stderr.
+    /// Appends to the ring that holds the end of stderr, and notes when the beginning
+    /// of it is lost.
     pub fn append_stderr(&self, bytes: &[u8]) {
         let capacity = self.stderr_bytes;
         let total = self.get(STDERR_TOTAL);
-        self.put(STDERR_TOTAL, total.saturating_add(bytes.len() as u64));
+        let sum = total.saturating_add(bytes.len() as u64);
+        self.put(STDERR_TOTAL, sum);
+        if sum > capacity as u64 {
+            self.note(Limit::StderrBytes);
+        }
         if capacity == 0 {
             return;
         }
@@ -273,8 +278,12 @@ mod tests {
         let ledger = Ledger::new(0, 8).unwrap();
         ledger.append_stderr(b"abc");
         assert_eq!(ledger.stderr_tail(), b"abc");
-        ledger.append_stderr(b"defghij");
+        ledger.append_stderr(b"defgh");
+        assert_eq!(ledger.stderr_tail(), b"abcdefgh");
+        assert_eq!(ledger.limits_reached(), []);
+        ledger.append_stderr(b"ij");
         assert_eq!(ledger.stderr_tail(), b"cdefghij");
+        assert_eq!(ledger.limits_reached(), [Limit::StderrBytes]);
         ledger.append_stderr(b"0123456789abcdef");
         assert_eq!(ledger.stderr_tail(), b"89abcdef");
     }

@@ -20,11 +20,12 @@ pub enum Limit {
     ChannelCalls,
     TmpBytes,
     Files,
+    StderrBytes,
 }
 
 impl Limit {
     /// All limits, in the order of their bits in the ledger.
-    pub const ALL: [Limit; 9] = [
+    pub const ALL: [Limit; 10] = [
         Limit::WallSeconds,
         Limit::CpuSeconds,
         Limit::MemoryBytes,
@@ -34,6 +35,7 @@ impl Limit {
         Limit::ChannelCalls,
         Limit::TmpBytes,
         Limit::Files,
+        Limit::StderrBytes,
     ];
 
     /// The name in a report.
@@ -48,6 +50,7 @@ impl Limit {
             Limit::ChannelCalls => "channel_calls",
             Limit::TmpBytes => "tmp_bytes",
             Limit::Files => "files",
+            Limit::StderrBytes => "stderr_bytes",
         }
     }
 }

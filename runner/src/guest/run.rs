@@ -157,7 +157,8 @@ fn initial_memory_over(module: &Module, memory_bytes: u64) -> Option<Outcome> {
     (needed > memory_bytes).then(|| Outcome::Limit {
         limit: Limit::MemoryBytes,
         message: format!(
-            "the program starts with {needed} bytes of memory; the limit is {memory_bytes}"
+            "the program starts with {needed} bytes of memory; the limit is {memory_bytes} \
+             (memory_bytes)"
         ),
     })
 }

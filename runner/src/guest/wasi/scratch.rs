@@ -1,8 +1,9 @@
 //! /tmp: a writable tree in memory, gone with the VM.
 //!
 //! Counted against the job's limits: the bytes of files and of symbolic links
-//! against `tmp_bytes`, the number of names' targets (files, directories, links)
-//! against `files`. What a limit refuses is `Nospc`, and noted for the report.
+//! against `tmp_bytes`, the number of names (of files, directories, links, and each
+//! further one of a file) against `files`: a name takes as much memory as a small
+//! file does. What a limit refuses is `Nospc`, and noted for the report.
 //!
 //! A file or directory that is still open lives on without a name, and keeps its
 //! share of the limits until it is closed.
@@ -202,10 +203,7 @@ impl Scratch {
         now: u64,
     ) -> Result<ScratchId, Errno> {
         self.check_linked(directory)?;
-        if self.used_files >= self.limits.files {
-            self.ledger.note(Limit::Files);
-            return Err(Errno::Nospc);
-        }
+        self.check_files()?;
         self.check_bytes(content.size())?;
         self.used_bytes += content.size();
         self.used_files += 1;
@@ -254,6 +252,14 @@ impl Scratch {
         Ok(())
     }
 
+    fn check_files(&self) -> Result<(), Errno> {
+        if self.used_files >= self.limits.files {
+            self.ledger.note(Limit::Files);
+            return Err(Errno::Nospc);
+        }
+        Ok(())
+    }
+
     /// Gives a file one more name.
     pub fn link(
         &mut self,
@@ -263,12 +269,19 @@ impl Scratch {
         now: u64,
     ) -> Result<(), Errno> {
         self.check_linked(directory)?;
-        let node = self.node_mut(id)?;
+        let node = self.node(id)?;
         if matches!(node.content, Content::Directory { .. }) {
             return Err(Errno::Perm);
         }
+        // A file without a name that is open has its share already.
+        let more = u64::from(node.links > 0);
+        if more > 0 {
+            self.check_files()?;
+        }
+        let node = self.node_mut(id)?;
         node.links = node.links.checked_add(1).ok_or(Errno::Mlink)?;
         self.set_changed(id, now)?;
+        self.used_files += more;
         self.entries_mut(directory)?.insert(name.into(), id);
         self.set_modified(directory, now)
     }
@@ -288,10 +301,13 @@ impl Scratch {
         let node = self.node_mut(id)?;
         node.links = node.links.saturating_sub(1);
         node.times.changed = now;
+        let has_others = node.links > 0;
         if let Content::Directory { parent, .. } = &mut node.content {
             // The parent may go before this does, and its number to another.
             *parent = ROOT;
         }
+        // The last name's share is the file's own, until that is released.
+        self.used_files -= u64::from(has_others);
         self.release(id);
         Ok(())
     }

@@ -78,6 +78,47 @@ fn too_many_files_are_refused_and_noted() {
 }
 
 #[test]
+fn each_name_of_a_file_counts_and_is_given_back() {
+    let (mut scratch, ledger) = scratch(10, 3);
+    let id = scratch.create(ROOT, b"a", file(), 0).unwrap();
+    for round in 0..5 {
+        scratch.link(id, ROOT, b"b", 0).unwrap();
+        scratch.link(id, ROOT, b"c", 0).unwrap();
+        assert_eq!(ledger.limits_reached(), [], "round {round}");
+        scratch.unlink(ROOT, b"b", 0).unwrap();
+        scratch.unlink(ROOT, b"c", 0).unwrap();
+    }
+    scratch.link(id, ROOT, b"b", 0).unwrap();
+    scratch.link(id, ROOT, b"c", 0).unwrap();
+    assert_eq!(scratch.link(id, ROOT, b"d", 0), Err(Errno::Nospc));
+    assert_eq!(ledger.limits_reached(), [Limit::Files]);
+    // The file stays while any name leads to it, whichever was its first.
+    for name in [b"a", b"b", b"c"] {
+        assert!(scratch.file(id).is_ok());
+        scratch.unlink(ROOT, name, 0).unwrap();
+    }
+    assert_eq!(scratch.file(id), Err(Errno::Stale));
+    for name in [b"a", b"b", b"c"] {
+        scratch.create(ROOT, name, file(), 0).unwrap();
+    }
+    assert_eq!(scratch.create(ROOT, b"d", file(), 0), Err(Errno::Nospc));
+}
+
+#[test]
+fn an_open_file_without_a_name_can_have_one_again_at_no_cost() {
+    let (mut scratch, _) = scratch(10, 1);
+    let id = scratch.create(ROOT, b"a", file(), 0).unwrap();
+    scratch.open(id).unwrap();
+    scratch.unlink(ROOT, b"a", 0).unwrap();
+    assert_eq!(scratch.create(ROOT, b"b", file(), 0), Err(Errno::Nospc));
+    scratch.link(id, ROOT, b"b", 0).unwrap();
+    scratch.close(id);
+    assert!(scratch.file(id).is_ok());
+    scratch.unlink(ROOT, b"b", 0).unwrap();
+    scratch.create(ROOT, b"c", file(), 0).unwrap();
+}
+
+#[test]
 fn nothing_is_created_in_a_removed_directory() {
     let (mut scratch, _) = scratch(10, 9);
     let id = scratch.create(ROOT, b"d", directory(), 0).unwrap();
