@@ -7,6 +7,7 @@ one needs, and nothing is left: no compiler, no draft in the cache.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +19,7 @@ from functests.hostile_programs import (
     RUNNING,
     Program,
     Running,
+    one,
 )
 from functests.jobs import STDOUT, group, put_guest, reads, writes
 from functests.refusing import error_of
@@ -78,6 +80,30 @@ def test_program_that_explodes_is_refused_in_time(
     box: Account, program: Program
 ) -> None:
     check_refused(box, program)
+
+
+def test_bomb_that_comes_again_is_refused_at_once(box: Account) -> None:
+    """Also for another user and job, whatever the object is called."""
+    bomb = one(b"\x41\x00" + b"\x41\x01\x6a" * 1_300_001 + b"\x1a")()
+    told = []
+    for name in ("bad.wasm", "bad.wasm", "worse.wasm"):
+        box.put(name, bomb)
+        began = time.monotonic()
+        error = error_of(
+            box,
+            [group(box.path(name), writes(box.path("o")))],
+            within_seconds=BOMB_SECONDS,
+        )
+        told.append((error.message, time.monotonic() - began))
+        assert error.code == "program_invalid"
+    (first, dear), *others = told
+    assert dear > 1.0
+    assert "known for" not in first
+    for message, seconds in others:
+        assert "(compile_limit)" in message
+        assert "; known for " in message
+        assert seconds < dear / 2
+    box.delete("worse.wasm")
 
 
 @pytest.mark.parametrize("program", RUNNING.values(), ids=RUNNING.keys())
