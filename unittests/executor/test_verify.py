@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import hashlib
 import os
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from zerocloud.errors import TaskRefused
 from zerocloud.executor import verify
 from zerocloud.executor.localobject import LocalObject
 from zerocloud.protocol import frames
+from zerocloud.sandbox import ProcessVm
 
 PROGRAM = b"fake cat"
 SMALL = b"object"
@@ -231,12 +234,17 @@ def test_nothing_is_hashed_with_verify_local_reads_off(store, data):
     store.verifier(enabled=False).begin(local).wait()
 
 
-def begin(node: Node, data: bytes, stored: bytes) -> Conversation:
+def begin(
+    node: Node,
+    data: bytes,
+    stored: bytes,
+    kind: type[Conversation] = Conversation,
+) -> Conversation:
     (node.folder / "o").write_bytes(stored)
     node.server.metadata = {"ETag": md5(data)}
     inputs = [source("stdin", "local", len(stored))]
     sent = document(PROGRAM, inputs=inputs, inline_bytes=1 << 20)
-    talk = Conversation(node, sent, path="/sda/0/a/c/o")
+    talk = kind(node, sent, path="/sda/0/a/c/o")
     assert talk.begin() == 200
     if talk.until(frames.ACCEPTED).kind == frames.ACCEPTED:
         talk.send_stream(frames.BLOB, 0, PROGRAM)
@@ -246,6 +254,36 @@ def begin(node: Node, data: bytes, stored: bytes) -> Conversation:
 @BOTH
 def test_task_over_a_sound_file_reports(node, data):
     assert begin(node, data, data).outputs == {0: data}
+
+
+def test_vm_does_not_wait_for_the_hash_and_its_report_does(node, monkeypatch):
+    """The first read costs the longer of the two, and not their sum."""
+    events, vm_ended = [], threading.Event()
+    wait, hash_slice = ProcessVm.wait, verify._hash_slice
+
+    def waited(self, seconds):
+        report = wait(self, seconds)
+        events.append("the VM has ended")
+        vm_ended.set()
+        return report
+
+    def hashed(digest, fd, at):
+        seen = vm_ended.wait(10)
+        # Long enough for a report that would not wait.
+        time.sleep(0.1)
+        events.append("hashed" if seen else "nothing ran meanwhile")
+        return hash_slice(digest, fd, at)
+
+    class Talk(Conversation):
+        def _note(self, frame):
+            if frame.kind == frames.REPORT:
+                events.append("reported")
+            super()._note(frame)
+
+    monkeypatch.setattr(ProcessVm, "wait", waited)
+    monkeypatch.setattr(verify, "_hash_slice", hashed)
+    assert begin(node, LARGE, LARGE, Talk).outputs == {0: LARGE}
+    assert events == ["the VM has ended", "hashed", "reported"]
 
 
 @BOTH
