@@ -8,23 +8,41 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use crate::determinism::Determinism;
 use crate::error::{Code, Error};
 use crate::manifest::{hex, parse_digest};
 
-const MAGIC: &[u8; 16] = b"\0zvm artefact 1\n";
+const MAGIC_BYTES: usize = 16;
+const MAGIC: &[u8; MAGIC_BYTES] = b"\0zvm artefact 1\n";
+const STRICT_MAGIC: &[u8; MAGIC_BYTES] = b"\0zvm strict   1\n";
 pub const TRAILER_BYTES: usize = 48;
 
-/// The trailer of an artefact made from the module with this SHA-256.
-pub fn trailer(module_sha256: &[u8; 32]) -> [u8; TRAILER_BYTES] {
+fn magic_of(determinism: Determinism) -> &'static [u8; MAGIC_BYTES] {
+    match determinism {
+        Determinism::Default => MAGIC,
+        Determinism::Strict => STRICT_MAGIC,
+    }
+}
+
+/// The trailer of an artefact made from the module with this SHA-256, in this mode.
+pub fn trailer(
+    module_sha256: &[u8; 32],
+    determinism: Determinism,
+) -> [u8; TRAILER_BYTES] {
     let mut trailer = [0; TRAILER_BYTES];
-    let (magic, digest) = trailer.split_at_mut(MAGIC.len());
-    magic.copy_from_slice(MAGIC);
+    let (magic, digest) = trailer.split_at_mut(MAGIC_BYTES);
+    magic.copy_from_slice(magic_of(determinism));
     digest.copy_from_slice(module_sha256);
     trailer
 }
 
-/// Checks that `file` is an artefact of the module with this SHA-256 (in hex).
-pub fn check(file: &File, module_sha256: &str) -> Result<(), Error> {
+/// Checks that `file` is an artefact of the module with this SHA-256 (in hex), made
+/// for this mode.
+pub fn check(
+    file: &File,
+    module_sha256: &str,
+    determinism: Determinism,
+) -> Result<(), Error> {
     let refused = |what: String| Error::refused(Code::BadArtefact, what);
     let length = file
         .metadata()
@@ -33,15 +51,26 @@ pub fn check(file: &File, module_sha256: &str) -> Result<(), Error> {
     let mut end = [0; TRAILER_BYTES];
     let at = length.checked_sub(TRAILER_BYTES as u64);
     let read = at.map(|at| file.read_exact_at(&mut end, at));
-    if !matches!(read, Some(Ok(()))) || !end.starts_with(MAGIC) {
+    let modes = [Determinism::Default, Determinism::Strict];
+    let found = modes
+        .into_iter()
+        .find(|mode| end.starts_with(magic_of(*mode)));
+    let (Some(Ok(())), Some(found)) = (read, found) else {
         return Err(refused(
             "program: not an artefact of zvm compile".to_owned(),
         ));
+    };
+    if found != determinism {
+        let (found, wanted) = (found.name(), determinism.name());
+        return Err(refused(format!(
+            "program: the artefact was made for mode {found}, not {wanted}"
+        )));
     }
-    if parse_digest(module_sha256).is_some_and(|digest| end == trailer(&digest)) {
+    let digest = parse_digest(module_sha256);
+    if digest.is_some_and(|digest| end == trailer(&digest, found)) {
         return Ok(());
     }
-    let made_from = hex(end.split_at(MAGIC.len()).1);
+    let made_from = hex(end.split_at(MAGIC_BYTES).1);
     Err(refused(format!(
         "program: the artefact was made from module {made_from}, not {module_sha256}"
     )))
@@ -60,17 +89,35 @@ mod tests {
     }
 
     fn message(file: &File, sha256: &str) -> String {
-        check(file, sha256).unwrap_err().to_string()
+        let checked = check(file, sha256, Determinism::Default);
+        checked.unwrap_err().to_string()
     }
 
     #[test]
     fn artefact_of_the_module_is_accepted_and_of_another_is_not() {
         let mut content = b"code".to_vec();
-        content.extend(trailer(&[0x11; 32]));
+        content.extend(trailer(&[0x11; 32], Determinism::Default));
         let file = file(&content);
-        assert_eq!(check(&file, &"11".repeat(32)), Ok(()));
+        let sha256 = "11".repeat(32);
+        assert_eq!(check(&file, &sha256, Determinism::Default), Ok(()));
         let text = message(&file, &"22".repeat(32));
         assert!(text.contains("made from module 1111"), "{text}");
+    }
+
+    #[test]
+    fn artefact_of_one_mode_is_refused_in_the_other() {
+        let sha256 = "11".repeat(32);
+        for (made_for, asked) in [
+            (Determinism::Default, Determinism::Strict),
+            (Determinism::Strict, Determinism::Default),
+        ] {
+            let file = file(&trailer(&[0x11; 32], made_for));
+            assert_eq!(check(&file, &sha256, made_for), Ok(()));
+            let text = check(&file, &sha256, asked).unwrap_err().to_string();
+            let (made_for, asked) = (made_for.name(), asked.name());
+            let expected = format!("was made for mode {made_for}, not {asked}");
+            assert!(text.ends_with(&expected), "{text}");
+        }
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //!
 //! The same settings on every node are what makes an artefact portable between
 //! nodes and its results equal: a fixed baseline instead of this machine's
-//! processor, no feature whose result a host may choose, no fuel and no epochs
-//! (a VM is a process; killing it costs the guest's code nothing).
+//! processor, no feature whose result a host may choose, and no epochs (a VM is a
+//! process; killing it costs the guest's code nothing). Fuel and one form for NaNs
+//! are in strict mode only: they cost what `docs/decisions/` says.
 //!
 //! Off are: threads and shared memory (timing would show), relaxed SIMD (results
 //! differ between processors), 64-bit memories (they need explicit bounds checks)
@@ -12,6 +13,8 @@
 #[cfg(feature = "compiler")]
 use wasmtime::Strategy;
 use wasmtime::{Config, Engine, Result, WasmFeatures};
+
+use crate::determinism::Determinism;
 
 /// Version of wasmtime, exact.
 pub const VERSION: &str = env!("ZVM_ENGINE_VERSION");
@@ -28,6 +31,10 @@ pub const FINGERPRINT: &str = concat!(
 
 /// The guest's native stack unless a manifest says otherwise.
 pub const DEFAULT_STACK_BYTES: u64 = 8 << 20;
+
+/// The most native stack of a strict run. The kernel leaves a main thread's stack
+/// 128 MiB to grow in, whatever its limit.
+const MAX_NATIVE_STACK_BYTES: u64 = 112 << 20;
 
 /// Address space that a 32-bit memory can reach, so that no access needs an
 /// explicit check, and the guard behind it for constant offsets.
@@ -70,13 +77,35 @@ const PROCESSOR: [&str; 6] = [
 #[cfg(all(target_arch = "aarch64", feature = "compiler"))]
 const PROCESSOR: [&str; 0] = [];
 
-/// Builds the engine. `stack_bytes` is the guest's budget of native stack; it is
-/// a setting of the run and not part of an artefact.
-pub fn engine(stack_bytes: usize) -> Result<Engine> {
+/// What programs may use.
+#[cfg(feature = "compiler")]
+pub fn features() -> WasmFeatures {
+    FEATURES
+        .into_iter()
+        .fold(WasmFeatures::empty(), WasmFeatures::union)
+}
+
+/// The guest's native stack under a limit of `stack_bytes`. A strict run counts a
+/// weight of its own (`compile::depth`), and the native stack is there to be larger.
+pub fn native_stack_bytes(stack_bytes: u64, determinism: Determinism) -> u64 {
+    match determinism {
+        Determinism::Default => stack_bytes,
+        Determinism::Strict => {
+            let roomy = stack_bytes.saturating_mul(2).saturating_add(1 << 20);
+            roomy.min(MAX_NATIVE_STACK_BYTES).max(stack_bytes)
+        }
+    }
+}
+
+/// Builds the engine. `stack_bytes` is the guest's limit, which is a setting of the
+/// run and not part of an artefact; the mode is part of one.
+pub fn engine(stack_bytes: u64, determinism: Determinism) -> Result<Engine> {
+    let stack_bytes = native_stack_bytes(stack_bytes, determinism) as usize;
     let mut config = Config::new();
     config.target(target())?;
     #[cfg(feature = "compiler")]
-    configure_compiler(&mut config);
+    configure_compiler(&mut config, determinism);
+    config.consume_fuel(determinism.is_strict());
     config.wasm_features(WasmFeatures::all(), false);
     for feature in FEATURES {
         config.wasm_features(feature, true);
@@ -107,8 +136,9 @@ fn target() -> &'static str {
 }
 
 #[cfg(feature = "compiler")]
-fn configure_compiler(config: &mut Config) {
+fn configure_compiler(config: &mut Config, determinism: Determinism) {
     config.strategy(Strategy::Cranelift);
+    config.cranelift_nan_canonicalization(determinism.is_strict());
     config.cranelift_opt_level(wasmtime::OptLevel::Speed);
     for flag in PROCESSOR {
         crate::sys::enable_processor_feature(config, flag);

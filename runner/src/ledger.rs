@@ -21,13 +21,14 @@ type SysResult<T> = Result<T, sys::SysError>;
 
 const WORD: usize = 8;
 /// Words before the channels' own: memory peak, limits reached, length of all that
-/// was written to stderr, length of the verdict, when the guest began.
-const HEAD_WORDS: usize = 5;
+/// was written to stderr, length of the verdict, when the guest began, fuel used.
+const HEAD_WORDS: usize = 6;
 const MEMORY_PEAK: usize = 0;
 const LIMITS_REACHED: usize = 1;
 const STDERR_TOTAL: usize = 2;
 const VERDICT_LENGTH: usize = 3;
 const BEGAN: usize = 4;
+const FUEL_USED: usize = 5;
 /// Per channel: four counters, a mark that there is a digest, the digest.
 const WORDS_PER_CHANNEL: usize = 9;
 const DIGEST_MARK: usize = 4;
@@ -112,6 +113,15 @@ impl Ledger {
     /// When the guest began, on the host's monotonic clock; none if it did not.
     pub fn began(&self) -> Option<u64> {
         Some(self.get(BEGAN)).filter(|nanoseconds| *nanoseconds > 0)
+    }
+
+    /// Notes how much fuel the guest had used at its end.
+    pub fn set_fuel_used(&self, units: u64) {
+        self.put(FUEL_USED, units);
+    }
+
+    pub fn fuel_used(&self) -> u64 {
+        self.get(FUEL_USED)
     }
 
     fn word(&self, index: usize) -> Option<&AtomicU64> {

@@ -16,6 +16,7 @@ pub mod artefact;
 pub mod channel;
 pub mod cli;
 pub mod compile;
+pub mod determinism;
 pub mod engine;
 pub mod error;
 pub mod exit;

@@ -14,9 +14,18 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::channel::{Access, ChannelSpec, Direction};
+use crate::determinism::Determinism;
 use crate::error::{Code, Error};
 
-pub const VERSION: u64 = 1;
+/// The version of a manifest of the default mode, and the oldest that is known.
+const VERSION: u64 = 1;
+/// The version of a strict one: with `determinism` and `limits.fuel`. A runner that
+/// does not know it says so, instead of running what is not strict.
+const STRICT_VERSION: u64 = 2;
+/// Fuel of a strict run that names none.
+pub const DEFAULT_FUEL: u64 = 20_000_000_000;
+/// Most fuel; it fits the engine's counter with room.
+pub const MAX_FUEL: u64 = 1 << 60;
 /// Largest manifest, in bytes.
 pub const MAX_BYTES: u64 = 4 << 20;
 
@@ -39,6 +48,8 @@ pub struct Manifest {
     pub limits: Limits,
     pub clock_nanoseconds: u64,
     pub seed: String,
+    #[serde(default, skip_serializing_if = "Determinism::is_default")]
+    pub determinism: Determinism,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -99,6 +110,9 @@ pub struct Limits {
     pub tmp_bytes: u64,
     pub files: u64,
     pub stderr_bytes: u64,
+    /// Of a strict run, and only of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fuel: Option<u64>,
 }
 
 impl Default for Limits {
@@ -112,6 +126,7 @@ impl Default for Limits {
             tmp_bytes: 64 << 20,
             files: 4096,
             stderr_bytes: 64 << 10,
+            fuel: None,
         }
     }
 }
@@ -125,15 +140,25 @@ pub fn parse(text: &[u8], descriptors: usize) -> Result<Manifest, Error> {
         version: u64,
     }
     let head: Head = serde_json::from_slice(text).map_err(not_json)?;
-    if head.version != VERSION {
+    if !(VERSION..=STRICT_VERSION).contains(&head.version) {
         let version = head.version;
-        let message =
-            format!("manifest: /version is {version}; this zvm knows {VERSION}");
+        let message = format!(
+            "manifest: /version is {version}; this zvm knows {VERSION} to \
+             {STRICT_VERSION}"
+        );
         return Err(Error::refused(Code::UnknownVersion, message));
     }
     let manifest: Manifest = serde_json::from_slice(text).map_err(not_json)?;
     manifest.check(descriptors)?;
     Ok(manifest)
+}
+
+/// The version of a manifest of this mode.
+pub fn version_of(determinism: Determinism) -> u64 {
+    match determinism {
+        Determinism::Default => VERSION,
+        Determinism::Strict => STRICT_VERSION,
+    }
 }
 
 fn not_json(error: serde_json::Error) -> Error {
@@ -168,9 +193,29 @@ impl Manifest {
         check_digest("/seed", &self.seed)?;
         self.check_words()?;
         self.check_layers()?;
+        self.check_mode()?;
         self.limits.check()?;
         check_channels(&self.channels)?;
         self.check_descriptors(descriptors)
+    }
+
+    /// Checks that version, mode and fuel say the same.
+    fn check_mode(&self) -> Result<(), Error> {
+        let (mode, version) = (self.determinism, self.version);
+        if version_of(mode) != version {
+            let mode = mode.name();
+            let what = format!("is {mode:?} in a manifest of version {version}");
+            return Err(bad("/determinism", what));
+        }
+        match (self.limits.fuel, mode) {
+            (None, Determinism::Strict) => {
+                Err(bad("/limits/fuel", "is missing; a strict run has one"))
+            }
+            (Some(_), Determinism::Default) => {
+                Err(bad("/limits/fuel", "is for strict runs only"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Checks arguments and environment.
@@ -247,6 +292,7 @@ impl Limits {
         check_range("tmp_bytes", self.tmp_bytes, 0, 1 << 40)?;
         check_range("files", self.files, 0, 1 << 24)?;
         check_range("stderr_bytes", self.stderr_bytes, 0, 16 << 20)?;
+        check_range("fuel", self.fuel.unwrap_or(0), 0, MAX_FUEL)?;
         for (name, value) in [
             ("wall_seconds", self.wall_seconds),
             ("cpu_seconds", self.cpu_seconds),

@@ -21,6 +21,7 @@ pub enum Limit {
     TmpBytes,
     Files,
     StderrBytes,
+    Fuel,
 }
 
 impl Limit {
@@ -36,6 +37,7 @@ impl Limit {
         Limit::TmpBytes,
         Limit::Files,
         Limit::StderrBytes,
+        Limit::Fuel,
     ];
 
     /// The name in a report.
@@ -51,6 +53,7 @@ impl Limit {
             Limit::TmpBytes => "tmp_bytes",
             Limit::Files => "files",
             Limit::StderrBytes => "stderr_bytes",
+            Limit::Fuel => "fuel",
         }
     }
 }

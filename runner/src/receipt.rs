@@ -5,16 +5,20 @@
 //! number is a field of 8 bytes, little-endian; a list is the number of its items,
 //! then the items. So no two different sessions have the same encoding.
 //!
-//! Not part of it: job id, node name, times, and the programs' host. Calls are not
+//! Not part of it: job id, node name, times, fuel used, and the programs' host. Calls are not
 //! part of it either: how often a guest reads is its program's affair and already
 //! determined. A receipt is null when the end of the run was a matter of time.
 
 use crate::channel::{Access, Direction};
+use crate::determinism::Determinism;
+use crate::guest::trap::HOST_STACK;
 use crate::manifest::{Manifest, hex};
 use crate::outcome::{Limit, Outcome};
 use crate::report::ChannelReport;
 
 const CONTEXT: &str = "zerocloud 2026-11 receipt of one session, version 1";
+/// In strict mode the limit of fuel is one more field, at the end of the limits.
+const STRICT_CONTEXT: &str = "zerocloud 2026-11 receipt of one strict session, version 1";
 
 /// Computes the receipt, or none if the outcome depends on time.
 pub fn receipt(
@@ -24,7 +28,11 @@ pub fn receipt(
     stderr_tail: &[u8],
 ) -> Option<String> {
     let (kind, code) = deterministic(outcome)?;
-    let mut fields = Fields(blake3::Hasher::new_derive_key(CONTEXT));
+    let context = match manifest.determinism {
+        Determinism::Default => CONTEXT,
+        Determinism::Strict => STRICT_CONTEXT,
+    };
+    let mut fields = Fields(blake3::Hasher::new_derive_key(context));
     fields.text(&manifest.program.sha256);
     fields.number(manifest.args.len() as u64);
     manifest.args.iter().for_each(|arg| fields.text(arg));
@@ -46,6 +54,9 @@ pub fn receipt(
     fields.number(limits.tmp_bytes);
     fields.number(limits.files);
     fields.number(limits.stderr_bytes);
+    if let Some(fuel) = limits.fuel {
+        fields.number(fuel);
+    }
     fields.number(manifest.clock_nanoseconds);
     fields.text(&manifest.seed);
     fields.number(manifest.channels.len() as u64);
@@ -70,6 +81,7 @@ pub fn receipt(
 fn deterministic(outcome: &Outcome) -> Option<(&'static str, String)> {
     match outcome {
         Outcome::Exit(code) => Some(("exit", code.to_string())),
+        Outcome::Trap { word, .. } if word == HOST_STACK => None,
         Outcome::Trap { word, .. } => Some(("trap", word.clone())),
         Outcome::Limit {
             limit: Limit::WallSeconds | Limit::CpuSeconds,
@@ -140,6 +152,25 @@ mod tests {
     const FIXTURE_RECEIPT: &str =
         "f35b0381f9fabf4e280d288d028dbaa2fad3ffbf1c3ec826f128bb052d758440";
 
+    const STRICT_FIXTURE_RECEIPT: &str =
+        "2c262e991a733fe81a8a336a33d373a181c18da8fb834f4f63f604657d9436bb";
+
+    #[test]
+    fn strict_receipt_covers_the_mode_and_the_fuel() {
+        let text = include_bytes!("../tests/fixtures/manifest-strict.json");
+        let strict = crate::manifest::parse(text, 8).unwrap();
+        let receipt = of(&strict, &channels());
+        assert_eq!(receipt.as_deref(), Some(STRICT_FIXTURE_RECEIPT));
+        let mut more = strict.clone();
+        more.limits.fuel = strict.limits.fuel.map(|fuel| fuel + 1);
+        let seen = [
+            receipt,
+            of(&more, &channels()),
+            of(&manifest(), &channels()),
+        ];
+        assert!(seen[0] != seen[1] && seen[0] != seen[2] && seen[1] != seen[2]);
+    }
+
     /// Alters one thing of a session.
     type Change = fn(&mut Manifest, &mut Vec<ChannelReport>);
 
@@ -201,11 +232,16 @@ mod tests {
             }),
             None
         );
-        let trap = |message: &str| Outcome::Trap {
-            word: "unreachable".to_owned(),
+        let trap = |word: &str, message: &str| Outcome::Trap {
+            word: word.to_owned(),
             message: message.to_owned(),
         };
         // The text is for people.
-        assert_eq!(of(trap("in a")), of(trap("in b")));
+        let trapped = of(trap("unreachable", "in a"));
+        assert!(trapped.is_some());
+        assert_eq!(trapped, of(trap("unreachable", "in b")));
+        // The host's stack is none of the job's.
+        assert_eq!(of(trap(HOST_STACK, "in a")), None);
+        assert!(of(over(Limit::Fuel)).is_some());
     }
 }

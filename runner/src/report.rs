@@ -7,9 +7,12 @@
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
+use crate::determinism::Determinism;
 use crate::outcome::Outcome;
 
 pub const VERSION: u64 = 1;
+/// The version of a strict run's: with `determinism` and `fuel_used`.
+pub const STRICT_VERSION: u64 = 2;
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -24,6 +27,16 @@ pub struct Report {
     pub limits_reached: Vec<&'static str>,
     pub program_sha256: String,
     pub receipt: Option<String>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub strict: Option<Strict>,
+}
+
+/// What the report of a strict run says besides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Strict {
+    pub determinism: Determinism,
+    /// None when the run was ended before it could tell.
+    pub fuel_used: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -101,6 +114,7 @@ mod tests {
             limits_reached: Vec::new(),
             program_sha256: "00".repeat(32),
             receipt: None,
+            strict: None,
         };
         serde_json::to_string(&report).unwrap()
     }
@@ -157,6 +171,28 @@ mod tests {
         keys(&written, "", &mut ours);
         keys(&fixture, "", &mut theirs);
         assert_eq!(ours, theirs);
+    }
+
+    #[test]
+    fn strict_fixture_has_the_keys_that_are_written() {
+        let strict = Strict {
+            determinism: Determinism::Strict,
+            fuel_used: Some(1),
+        };
+        let keys = |value: &serde_json::Value| {
+            let keys = value.as_object().unwrap().keys();
+            keys.cloned().collect::<BTreeSet<String>>()
+        };
+        let mut usual: serde_json::Value =
+            serde_json::from_str(&json(Outcome::Exit(0))).unwrap();
+        let usual = usual.as_object_mut().unwrap();
+        let more = serde_json::to_value(strict).unwrap();
+        usual.extend(more.as_object().unwrap().clone());
+        let fixture: serde_json::Value = serde_json::from_str(include_str!(
+            "../tests/fixtures/report-strict-exit.json"
+        ))
+        .unwrap();
+        assert_eq!(keys(&usual.clone().into()), keys(&fixture));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::compile::{self, Caps, Compiled, Settings};
+use crate::determinism::Determinism;
 use crate::error::Error;
 use crate::lockdown;
 
@@ -30,6 +31,7 @@ fn run(words: Vec<OsString>) -> Result<Compiled, Error> {
         seconds: compile::DEFAULT_SECONDS,
         output_bytes: compile::DEFAULT_OUTPUT_BYTES,
         compiler: compile::compiler_beside_us()?,
+        determinism: Determinism::Default,
         lockdown: lockdown::Options::default(),
     };
     while let Some(option) = words.option() {
@@ -40,6 +42,7 @@ fn run(words: Vec<OsString>) -> Result<Compiled, Error> {
             "--reserve-bytes" => settings.caps.reserve_bytes = words.size(&option)?,
             "--memory-bytes" => settings.memory_bytes = words.size(&option)?,
             "--output-bytes" => settings.output_bytes = words.size(&option)?,
+            "--strict" => settings.determinism = Determinism::Strict,
             "--seconds" => settings.seconds = words.seconds(&option)?,
             "--compiler" => {
                 // It runs in another folder; a relative path is from this one.
@@ -76,10 +79,13 @@ pub fn parse_bounds(
         memory_bytes: numbers.size("MEMORY_BYTES")?,
         seconds: numbers.seconds("SECONDS")?,
         output_bytes: numbers.size("OUTPUT_BYTES")?,
+        determinism: Determinism::Default,
         lockdown: lockdown::Options::default(),
     };
     while let Some(option) = options.option() {
-        if !options.lockdown(&option, &mut bounds.lockdown)? {
+        if option == "--strict" {
+            bounds.determinism = Determinism::Strict;
+        } else if !options.lockdown(&option, &mut bounds.lockdown)? {
             return Err(wrong());
         }
     }

@@ -17,7 +17,7 @@ use crate::compile::{self, Settings};
 use crate::error::Error;
 use crate::exit;
 use crate::lockdown::Plan;
-use crate::manifest::{ChannelEntry, Layer, Manifest, Program, VERSION};
+use crate::manifest::{self, ChannelEntry, Layer, Manifest, Program};
 use crate::outcome::Outcome;
 use crate::report::Report;
 use crate::session::{self, Session, Setting};
@@ -66,7 +66,7 @@ fn run(request: &Request) -> Result<Report, Error> {
     channels.add_standard()?;
     let env = program::environment(request, &layers)?;
     let manifest = Manifest {
-        version: VERSION,
+        version: manifest::version_of(request.determinism()),
         job: "run".to_owned(),
         node: program::base_name(&request.program),
         program: Program {
@@ -83,6 +83,7 @@ fn run(request: &Request) -> Result<Report, Error> {
         channels: channels.entries,
         limits: request.limits,
         clock_nanoseconds: CLOCK_NANOSECONDS,
+        determinism: request.determinism(),
         // The module itself, unless told otherwise: repeatable, and not the same
         // for all programs.
         seed: request.seed.clone().unwrap_or(compiled.sha256),
@@ -112,6 +113,7 @@ fn settings(request: &Request, module: &[u8]) -> Result<Settings, Error> {
         seconds: compile::DEFAULT_SECONDS,
         output_bytes: compile::DEFAULT_OUTPUT_BYTES,
         compiler: compile::compiler_beside_us()?,
+        determinism: request.determinism(),
         lockdown: request.lockdown,
     })
 }

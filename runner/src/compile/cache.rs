@@ -19,6 +19,7 @@ use rustix::fs::FlockOperation;
 
 use super::room::{Caps, make_room};
 use crate::artefact;
+use crate::determinism::Determinism;
 use crate::engine;
 use crate::error::Error;
 use crate::manifest::{hex, parse_digest};
@@ -49,10 +50,13 @@ impl Drop for Draft {
 }
 
 /// The name, without ending, of the artefact of a module on this engine.
-pub fn name_of(module_sha256: &[u8; 32]) -> String {
+pub fn name_of(module_sha256: &[u8; 32], determinism: Determinism) -> String {
     let mut hasher = blake3::Hasher::new_derive_key(NAME_CONTEXT);
     hasher.update(module_sha256);
     hasher.update(engine::FINGERPRINT.as_bytes());
+    if determinism.is_strict() {
+        hasher.update(b"; strict");
+    }
     hex(hasher.finalize().as_bytes())
 }
 
@@ -164,15 +168,15 @@ impl Cache {
         draft: Draft,
         name: &str,
         module_sha256: &[u8; 32],
+        determinism: Determinism,
     ) -> Result<PathBuf, Error> {
         let path = self.path(name, "cwasm");
         let bytes = draft.file.metadata().map_err(failed("stat", &path))?.len();
         make_room(&self.folder, self.caps, bytes)?;
         let write = || -> std::io::Result<()> {
             let end = draft.file.metadata()?.len();
-            draft
-                .file
-                .write_all_at(&artefact::trailer(module_sha256), end)?;
+            let trailer = artefact::trailer(module_sha256, determinism);
+            draft.file.write_all_at(&trailer, end)?;
             draft.file.set_permissions(Permissions::from_mode(0o400))?;
             let mac = self.mac(name, &draft.file)?;
             // The MAC first: an artefact without one would be thrown away.

@@ -97,6 +97,9 @@ fn words(settings: &Settings) -> Vec<String> {
         settings.seconds.to_string(),
         settings.output_bytes.to_string(),
     ];
+    if settings.determinism.is_strict() {
+        words.push("--strict".to_owned());
+    }
     words.extend(settings.lockdown.words());
     words
 }

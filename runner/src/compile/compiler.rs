@@ -15,11 +15,12 @@ use rustix::io::{retry_on_intr, write};
 use rustix::process::Signal;
 use wasmtime::Engine;
 
+use crate::determinism::Determinism;
 use crate::engine;
 use crate::error::{Code, Error};
 use crate::lockdown::{self, Filter, Limits, Options, Plan};
 
-use super::policy;
+use super::{depth, policy};
 
 /// What the compiler may use, and how it is locked down.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +31,7 @@ pub struct Bounds {
     pub seconds: f64,
     /// Of artefact.
     pub output_bytes: u64,
+    pub determinism: Determinism,
     pub lockdown: Options,
 }
 
@@ -40,13 +42,17 @@ pub fn compile(bounds: &Bounds) -> Result<(), Error> {
     #[cfg(feature = "planted-holes")]
     try_hole(&module)?;
     policy::check(&module)?;
+    let module = match bounds.determinism {
+        Determinism::Default => module,
+        Determinism::Strict => depth::count(&module)?,
+    };
     let artefact = translate(&engine, &module)?;
     write_all(rustix::stdio::stdout(), &artefact)
 }
 
 /// Gives up what this process will not need, before it reads the module.
 fn lock_down(bounds: &Bounds) -> Result<Engine, Error> {
-    let engine = engine::engine(engine::DEFAULT_STACK_BYTES as usize)
+    let engine = engine::engine(engine::DEFAULT_STACK_BYTES, bounds.determinism)
         .map_err(|error| Error::failure("engine", error))?;
     let mut plan = Plan::prepare(&bounds.lockdown)?;
     lockdown::warm_up();

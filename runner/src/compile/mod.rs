@@ -13,6 +13,8 @@ pub mod cache;
 mod child;
 #[cfg(feature = "compiler")]
 pub mod compiler;
+#[cfg(feature = "compiler")]
+pub mod depth;
 pub mod policy;
 mod refusals;
 mod room;
@@ -25,6 +27,7 @@ use std::time::Instant;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::determinism::Determinism;
 use crate::error::{Code, Error};
 use crate::lockdown;
 use crate::manifest::hex;
@@ -54,6 +57,8 @@ pub struct Settings {
     pub seconds: f64,
     pub output_bytes: u64,
     pub compiler: PathBuf,
+    /// The mode that the artefact is for.
+    pub determinism: Determinism,
     /// How the compiler is locked down.
     pub lockdown: lockdown::Options,
 }
@@ -103,7 +108,7 @@ pub fn compile(module: &[u8], settings: &Settings) -> Result<Compiled, Error> {
     let digest: [u8; 32] = Sha256::digest(module).into();
     let cache =
         Cache::open(&settings.cache, settings.key_file.as_deref(), settings.caps)?;
-    let name = cache::name_of(&digest);
+    let name = cache::name_of(&digest, settings.determinism);
     let answer = |artefact: PathBuf, cached: bool| Compiled {
         artefact,
         sha256: hex(&digest),
@@ -126,7 +131,7 @@ pub fn compile(module: &[u8], settings: &Settings) -> Result<Compiled, Error> {
         known.keep(settings, &unmade.error, unmade.lasting);
         return Err(unmade.error);
     }
-    let artefact = cache.publish(draft, &name, &digest)?;
+    let artefact = cache.publish(draft, &name, &digest, settings.determinism)?;
     known.forget();
     Ok(answer(artefact, false))
 }

@@ -5,15 +5,20 @@
 //! of all imports, so a module that got past the compiler's policy with an import
 //! of a wrong type still cannot be called.
 
-use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, Store};
+use wasmtime::{
+    Engine, ExternType, Instance, InstancePre, Linker, Module, Store, Trap, Val,
+};
 
+use crate::determinism::{STACK_EXPORT, START_EXPORT};
 use crate::error::{Code, Error};
 use crate::ledger::Ledger;
+use crate::manifest::Limits;
 use crate::outcome::{Limit, Outcome};
 
 use super::limiter::{Limiter, TABLE_ELEMENTS};
 use super::wasi::{self, Wasi};
 use super::{Guest, trap};
+use trap::StackEnd;
 
 /// Bytes of a page of linear memory.
 const PAGE_BYTES: u64 = 64 << 10;
@@ -44,7 +49,7 @@ pub fn prepare(engine: &Engine, module: &Module) -> Result<Ready, Error> {
     Ok(Ready { pre })
 }
 
-/// Runs `_start` of a module in `wasi`.
+/// Runs `_start` of a module in `wasi`; strict if `limits` has fuel.
 ///
 /// # Errors
 ///
@@ -53,8 +58,9 @@ pub fn run(
     ready: &Ready,
     wasi: Wasi,
     ledger: &Ledger,
-    memory_bytes: u64,
+    limits: &Limits,
 ) -> Result<Ended, Error> {
+    let memory_bytes = limits.memory_bytes;
     let module = ready.pre.module();
     let limiter = Limiter::new(ledger.clone(), memory_bytes);
     let mut store = Store::new(
@@ -73,21 +79,118 @@ pub fn run(
         });
     }
     ledger.begin(monotonic_nanoseconds());
-    let outcome = match ready.pre.instantiate(&mut store) {
-        Ok(instance) => {
-            let start = instance
-                .get_typed_func::<(), ()>(&mut store, "_start")
-                .map_err(|_| no_start())?;
-            ledger.begin(monotonic_nanoseconds());
-            let result = start.call(&mut store, ());
-            ending(&mut store, result, false)
-        }
-        Err(error) => ending(&mut store, Err(error), true),
+    let outcome = match limits.fuel {
+        None => live(&mut store, ready, ledger)?,
+        Some(fuel) => live_strictly(&mut store, ready, ledger, limits, fuel)?,
     };
     Ok(Ended {
         outcome,
         wasi: store.into_data().wasi,
     })
+}
+
+/// From the module to the guest's end.
+fn live(
+    store: &mut Store<Guest>,
+    ready: &Ready,
+    ledger: &Ledger,
+) -> Result<Outcome, Error> {
+    let instance = match ready.pre.instantiate(&mut *store) {
+        Ok(instance) => instance,
+        Err(error) => return Ok(ending(store, Err(error), true, None)),
+    };
+    let start = instance
+        .get_typed_func::<(), ()>(&mut *store, "_start")
+        .map_err(|_| no_start())?;
+    ledger.begin(monotonic_nanoseconds());
+    let result = start.call(&mut *store, ());
+    Ok(ending(store, result, false, None))
+}
+
+/// The same in strict mode: with fuel, and with the counter of call depth that the
+/// compiler put into the module.
+///
+/// Fuel is exact although the engine looks at it only where functions and loops
+/// begin: it gets one unit more than the limit, which it ends at, and whatever else
+/// ended the run, more than the limit is the limit's end.
+fn live_strictly(
+    store: &mut Store<Guest>,
+    ready: &Ready,
+    ledger: &Ledger,
+    limits: &Limits,
+    fuel: u64,
+) -> Result<Outcome, Error> {
+    let given = fuel.saturating_add(1);
+    let unfit = |error: wasmtime::Error| Error::failure("fuel", error);
+    store.set_fuel(given).map_err(unfit)?;
+    let instance = match ready.pre.instantiate(&mut *store) {
+        Ok(instance) => instance,
+        Err(error) => return Ok(ending(store, Err(error), true, None)),
+    };
+    let stack = i32::try_from(limits.stack_bytes).unwrap_or(i32::MAX);
+    instance
+        .get_global(&mut *store, STACK_EXPORT)
+        .and_then(|counter| counter.set(&mut *store, Val::I32(stack)).ok())
+        .ok_or_else(|| no_export(STACK_EXPORT))?;
+    let outcome = match initialise(store, &instance)? {
+        Some(outcome) => outcome,
+        None => {
+            let start = instance
+                .get_typed_func::<(), ()>(&mut *store, "_start")
+                .map_err(|_| no_start())?;
+            ledger.begin(monotonic_nanoseconds());
+            let result = start.call(&mut *store, ());
+            let stack = stack_end(store, &instance, &result);
+            ending(store, result, false, stack)
+        }
+    };
+    let used = given - store.get_fuel().map_err(unfit)?;
+    ledger.set_fuel_used(used.min(fuel));
+    Ok(match outcome {
+        Outcome::Failure(_) => outcome,
+        _ if used > fuel => Outcome::Limit {
+            limit: Limit::Fuel,
+            message: format!("the limit is {fuel} units ({})", Limit::Fuel.name()),
+        },
+        _ => outcome,
+    })
+}
+
+/// Calls what was the start function, which the engine no longer calls by itself.
+/// An outcome if it ended the run.
+fn initialise(
+    store: &mut Store<Guest>,
+    instance: &Instance,
+) -> Result<Option<Outcome>, Error> {
+    let Some(start) = instance.get_func(&mut *store, START_EXPORT) else {
+        return Ok(None);
+    };
+    let start = start
+        .typed::<(), ()>(&mut *store)
+        .map_err(|_| no_export(START_EXPORT))?;
+    let result = start.call(&mut *store, ());
+    Ok(match result {
+        Ok(()) => None,
+        result => {
+            let stack = stack_end(store, instance, &result);
+            Some(ending(store, result, true, stack))
+        }
+    })
+}
+
+/// How a strict guest's stack ended, if that is what `result` says.
+fn stack_end(
+    store: &mut Store<Guest>,
+    instance: &Instance,
+    result: &wasmtime::Result<()>,
+) -> Option<StackEnd> {
+    let counter = instance.get_global(&mut *store, STACK_EXPORT)?;
+    let left = counter.get(&mut *store).i32()?;
+    match result.as_ref().err()?.downcast_ref()? {
+        Trap::UnreachableCodeReached if left < 0 => Some(StackEnd::Counted),
+        Trap::StackOverflow => Some(StackEnd::Native),
+        _ => None,
+    }
 }
 
 /// The host's clock, for the account of times only. It is read without a system
@@ -103,11 +206,16 @@ fn no_start() -> Error {
     Error::refused(Code::BadArtefact, "program: exports no function _start")
 }
 
+fn no_export(name: &str) -> Error {
+    Error::refused(Code::BadArtefact, format!("program: exports no {name}"))
+}
+
 /// The outcome of a call into the guest.
 fn ending(
     store: &mut Store<Guest>,
     result: wasmtime::Result<()>,
     starting: bool,
+    stack: Option<StackEnd>,
 ) -> Outcome {
     let Err(error) = result else {
         return Outcome::Exit(0);
@@ -118,13 +226,17 @@ fn ending(
     }
     // What the limiter refused to a module that is being made ends it at once.
     let refused = store.data().limiter.refused();
-    match (trap::outcome(&error), refused) {
+    let how = match stack {
+        Some(end) => trap::of_stack(&error, end),
+        None => trap::outcome(&error),
+    };
+    match (how, refused) {
         (Outcome::Failure(_), Some(limit)) if starting => Outcome::Limit {
             limit,
             message: starts_with_more(limit),
         },
         (Outcome::Trap { word, message }, _)
-            if starting && trap::in_guest_code(&error) =>
+            if starting && word != trap::HOST_STACK && trap::in_guest_code(&error) =>
         {
             let message = format!("in the start function: {word}: {message}");
             Outcome::Trap {

@@ -19,6 +19,34 @@ pub fn outcome(error: &Error) -> Outcome {
         return Outcome::Failure(format!("{error:#}"));
     };
     let (word, text) = describe(*trap);
+    described(error, word, text)
+}
+
+/// How the stack of a strict guest ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StackEnd {
+    /// By the counter of call depth.
+    Counted,
+    /// By the native stack, which the counter should have come before.
+    Native,
+}
+
+/// The word for a native stack that ended first: no function of the job, so it never
+/// has a receipt.
+pub const HOST_STACK: &str = "host_stack";
+
+/// The outcome when a strict guest's stack has ended.
+pub fn of_stack(error: &Error, end: StackEnd) -> Outcome {
+    match end {
+        StackEnd::Counted => described(error, "stack_overflow", "call stack exhausted"),
+        StackEnd::Native => {
+            let text = "the host's stack ended before the counted one";
+            described(error, HOST_STACK, text)
+        }
+    }
+}
+
+fn described(error: &Error, word: &str, text: &str) -> Outcome {
     let message = match frames(error) {
         Some(frames) => format!("{text} (in {frames})"),
         None => text.to_owned(),

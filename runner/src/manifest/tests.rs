@@ -36,7 +36,7 @@ fn refusal(text: &[u8]) -> (Code, String) {
 #[test]
 fn valid_fixtures_are_accepted_and_come_back_the_same() {
     let valid = fixtures("tests/fixtures");
-    assert!(valid.len() >= 2);
+    assert!(valid.len() >= 3);
     for (name, text) in valid {
         let manifest =
             parse(&text, DESCRIPTORS).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -68,6 +68,11 @@ fn invalid_fixtures_are_refused_with_what_and_where() {
             "/channels/3/path is not a path below /dev/",
         ),
         (
+            "default-in-version-2",
+            "/determinism is \"default\" in a manifest of version 2",
+        ),
+        ("default-with-fuel", "/limits/fuel is for strict runs only"),
+        (
             "descriptor-not-given",
             "/channels/0/descriptor is 8; 8 were given",
         ),
@@ -78,6 +83,10 @@ fn invalid_fixtures_are_refused_with_what_and_where() {
         (
             "descriptor-read-and-written",
             "/channels/3/descriptor is 3, which /channels/1 uses",
+        ),
+        (
+            "determinism-unknown",
+            "unknown variant `loose`, expected `default` or `strict`",
         ),
         (
             "env-name-with-equals-sign",
@@ -106,8 +115,20 @@ fn invalid_fixtures_are_refused_with_what_and_where() {
             "stdin-written",
             "/channels/0/direction does not fit /dev/stdin",
         ),
+        (
+            "strict-in-version-1",
+            "/determinism is \"strict\" in a manifest of version 1",
+        ),
+        (
+            "strict-with-too-much-fuel",
+            "/limits/fuel is 1152921504606846977; 0 to 1152921504606846976",
+        ),
+        (
+            "strict-without-fuel",
+            "/limits/fuel is missing; a strict run has one",
+        ),
         ("version-missing", "missing field `version`"),
-        ("version-unknown", "/version is 2; this zvm knows 1"),
+        ("version-unknown", "/version is 3; this zvm knows 1 to 2"),
     ];
     let invalid = fixtures("tests/fixtures/invalid");
     let names: Vec<_> = invalid.iter().map(|(name, _)| name.as_str()).collect();

@@ -20,6 +20,7 @@ use rustix::process::Pid;
 use crate::error::Error;
 use crate::ledger::Ledger;
 use crate::manifest::Manifest;
+use crate::session::warm::Kind;
 
 use super::admission::JobId;
 use super::packet::{self, Outbox};
@@ -52,7 +53,7 @@ const MAX_SEEN: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     sha256: String,
-    stack_bytes: u64,
+    kind: Kind,
     file: (u64, u64, u64, i64, i64),
 }
 
@@ -64,7 +65,7 @@ impl Key {
         let time = (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).ok()?);
         Some(Key {
             sha256: manifest.program.sha256.clone(),
-            stack_bytes: manifest.limits.stack_bytes,
+            kind: Kind::of(manifest),
             file: (stat.st_dev, stat.st_ino, size, time.0, time.1),
         })
     }
@@ -302,7 +303,7 @@ impl Nursery {
         now: Instant,
     ) -> Result<(), Error> {
         let order = Order::Zygote {
-            stack_bytes: key.stack_bytes,
+            kind: key.kind,
             sha256: key.sha256.clone(),
         };
         let id = self.next_pool;

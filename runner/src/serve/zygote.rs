@@ -12,7 +12,7 @@
 //! ```text
 //! order   F  fork a process that waits: capacity of its ledger
 //!            + its socket, its ledger
-//!         Z  fork a zygote for a program: stack, SHA-256 of the module
+//!         Z  fork a zygote for a program: stack, SHA-256 of the module (S: strict)
 //!            + its control socket, the artefact
 //! reply   the number of the new process, or minus an errno; four bytes
 //! ```
@@ -26,11 +26,11 @@ use rustix::net::{RecvFlags, SendFlags};
 use rustix::process::{Pid, Resource, Rlimit};
 
 use crate::cli::args::{Words, unknown};
-use crate::engine;
+use crate::determinism::Determinism;
 use crate::error::Error;
 use crate::lockdown::{Options, Plan, descriptors, warm_up};
 use crate::session::vm::die_with;
-use crate::session::warm::Warm;
+use crate::session::warm::{Kind, Warm};
 use crate::sys::{self, CommandLine, Fork};
 use crate::weights;
 
@@ -55,7 +55,7 @@ pub enum Order {
         stderr_bytes: u32,
     },
     Zygote {
-        stack_bytes: u64,
+        kind: Kind,
         sha256: String,
     },
 }
@@ -72,12 +72,12 @@ impl Order {
                 bytes.extend(stderr_bytes.to_ne_bytes());
                 bytes
             }
-            Order::Zygote {
-                stack_bytes,
-                sha256,
-            } => {
-                let mut bytes = vec![b'Z'];
-                bytes.extend(stack_bytes.to_ne_bytes());
+            Order::Zygote { kind, sha256 } => {
+                let mut bytes = vec![match kind.determinism {
+                    Determinism::Default => b'Z',
+                    Determinism::Strict => b'S',
+                }];
+                bytes.extend(kind.stack_bytes.to_ne_bytes());
                 bytes.extend(sha256.as_bytes());
                 bytes
             }
@@ -94,10 +94,16 @@ impl Order {
                     stderr_bytes: u32::from_ne_bytes(*rest.first_chunk()?),
                 })
             }
-            b'Z' => {
+            b'Z' | b'S' => {
                 let (stack_bytes, rest) = rest.split_first_chunk()?;
                 Some(Order::Zygote {
-                    stack_bytes: u64::from_ne_bytes(*stack_bytes),
+                    kind: Kind {
+                        stack_bytes: u64::from_ne_bytes(*stack_bytes),
+                        determinism: match kind {
+                            b'S' => Determinism::Strict,
+                            _ => Determinism::Default,
+                        },
+                    },
                     sha256: String::from_utf8(rest.to_vec()).ok()?,
                 })
             }
@@ -136,7 +142,7 @@ fn start(words: &[OsString]) -> Result<(Zygote, OwnedFd), Error> {
         .map_err(|errno| Error::failure("control socket", errno))?;
     sys::close_all_except(&[0, 1, 2, control.as_raw_fd()])?;
     let plan = Plan::prepare(&options_of(words)?)?;
-    let warm = Warm::new(engine::DEFAULT_STACK_BYTES)?;
+    let warm = Warm::new(Kind::USUAL)?;
     warm_up();
     widen_stack()?;
     weights::yield_memory_and_disk();
@@ -236,24 +242,16 @@ impl Zygote {
                 };
                 idle::wait(waiting)
             }
-            Order::Zygote {
-                stack_bytes,
-                sha256,
-            } => match self.keep(stack_bytes, second, &sha256) {
+            Order::Zygote { kind, sha256 } => match self.keep(kind, second, &sha256) {
                 Ok(()) => None,
                 Err(error) => Some(crate::exit::of_error(&error)),
             },
         }
     }
 
-    fn keep(
-        &mut self,
-        stack_bytes: u64,
-        program: OwnedFd,
-        sha256: &str,
-    ) -> Result<(), Error> {
-        if stack_bytes != self.warm.stack_bytes() {
-            self.warm = Warm::new(stack_bytes)?;
+    fn keep(&mut self, kind: Kind, program: OwnedFd, sha256: &str) -> Result<(), Error> {
+        if kind != self.warm.kind() {
+            self.warm = Warm::new(kind)?;
         }
         let program = File::from(program);
         let mut before = sys::open_descriptors()?;
@@ -283,11 +281,15 @@ mod tests {
             channels: 3,
             stderr_bytes: 65536,
         };
-        let zygote = Order::Zygote {
-            stack_bytes: 8 << 20,
+        let zygote = |determinism| Order::Zygote {
+            kind: Kind {
+                stack_bytes: 8 << 20,
+                determinism,
+            },
             sha256: "5e".repeat(32),
         };
-        for order in [fork, zygote] {
+        let (usual, strict) = (Determinism::Default, Determinism::Strict);
+        for order in [fork, zygote(usual), zygote(strict)] {
             assert_eq!(Order::parse(&order.to_bytes()), Some(order));
         }
         for bytes in [&b""[..], b"F", b"F1234567", b"Z123", b"Q12345678"] {

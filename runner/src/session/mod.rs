@@ -192,10 +192,18 @@ pub(crate) fn report(
 ) -> Result<Report, Error> {
     let channels = channel_reports(manifest, ledger, outputs, digests)?;
     let stderr_tail = ledger.stderr_tail();
+    let complete = ending.is_complete();
+    let strict = manifest.determinism.is_strict().then(|| report::Strict {
+        determinism: manifest.determinism,
+        fuel_used: complete.then(|| ledger.fuel_used()),
+    });
     let receipt = receipt::receipt(manifest, &ending.outcome, &channels, &stderr_tail);
     let limits = ledger.limits_reached().into_iter();
     Ok(Report {
-        version: report::VERSION,
+        version: match strict {
+            None => report::VERSION,
+            Some(_) => report::STRICT_VERSION,
+        },
         outcome: ending.outcome,
         wall_seconds: report::seconds(ending.wall),
         cpu_seconds: report::seconds(ending.cpu),
@@ -205,6 +213,7 @@ pub(crate) fn report(
         limits_reached: limits.map(Limit::name).collect(),
         program_sha256: manifest.program.sha256.clone(),
         receipt,
+        strict,
     })
 }
 

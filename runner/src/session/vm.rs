@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use rustix::process::{Pid, Signal};
 
 use crate::channel::{Channel, Direction};
+use crate::engine;
 use crate::error::{Code, Error};
 use crate::guest::run::{Ended, Ready, run};
 use crate::guest::tree::{TarLayer, Tree, TreeError};
@@ -22,7 +23,7 @@ use crate::sys;
 use crate::weights;
 
 use super::verdict::Verdict;
-use super::warm::Warm;
+use super::warm::{Kind, Warm};
 use super::{Session, Setting};
 
 /// Native stack for host functions, on top of the guest's budget.
@@ -103,9 +104,9 @@ pub(crate) fn run_session(
     plan.seal(Filter::Vm)?;
 
     let tree = Tree::new(layers).map_err(bad_layer)?;
-    let memory_bytes = manifest.limits.memory_bytes;
+    let limits = manifest.limits;
     let wasi = Wasi::new(wasi_config(manifest, tree, channels, ledger)?);
-    let Ended { outcome, wasi } = run(ready, wasi, ledger, memory_bytes)?;
+    let Ended { outcome, wasi } = run(ready, wasi, ledger, &limits)?;
     for (index, mut channel) in wasi.into_channels().into_iter().enumerate() {
         if let Some(digest) = channel.delivered_blake3() {
             ledger.set_digest(index, digest);
@@ -120,12 +121,12 @@ fn load(
     program: OwnedFd,
     warm: Option<&Warm>,
 ) -> Result<Ready, Error> {
-    let stack_bytes = manifest.limits.stack_bytes;
+    let kind = Kind::of(manifest);
     let fresh;
-    let warm = match warm.filter(|warm| warm.stack_bytes() == stack_bytes) {
+    let warm = match warm.filter(|warm| warm.kind() == kind) {
         Some(warm) => warm,
         None => {
-            fresh = Warm::new(stack_bytes)?;
+            fresh = Warm::new(kind)?;
             &fresh
         }
     };
@@ -164,6 +165,8 @@ pub(crate) fn descriptors_of(session: &Session) -> Vec<RawFd> {
 
 pub(crate) fn limits_of(session: &Session) -> Result<Limits, Error> {
     let limits = &session.manifest.limits;
+    let mode = session.manifest.determinism;
+    let native = engine::native_stack_bytes(limits.stack_bytes, mode);
     // While it is loaded, an artefact is mapped as if it were to be written.
     let artefact = rustix::fs::fstat(&session.program).map_err(failed("fstat"))?;
     let entries = session.manifest.channels.iter();
@@ -173,7 +176,7 @@ pub(crate) fn limits_of(session: &Session) -> Result<Limits, Error> {
         // Behind the parent's own count, should the parent be slow.
         cpu_seconds: limits.cpu_seconds.ceil() as u64 + 1,
         file_bytes: (session.setting == Setting::Node).then_some(largest),
-        stack_bytes: Some(limits.stack_bytes + HOST_STACK_BYTES),
+        stack_bytes: Some(native + HOST_STACK_BYTES),
         data_bytes: limits
             .memory_bytes
             // Buffers double when they grow.

@@ -9,37 +9,59 @@ use std::fs::File;
 use wasmtime::Engine;
 
 use crate::artefact;
+use crate::determinism::Determinism;
 use crate::engine;
 use crate::error::{Code, Error};
 use crate::guest::run::{Ready, prepare};
 use crate::manifest::Manifest;
 use crate::sys;
 
+/// What of a manifest an engine is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Kind {
+    pub stack_bytes: u64,
+    pub determinism: Determinism,
+}
+
+impl Kind {
+    pub const USUAL: Kind = Kind {
+        stack_bytes: engine::DEFAULT_STACK_BYTES,
+        determinism: Determinism::Default,
+    };
+
+    pub fn of(manifest: &Manifest) -> Self {
+        Kind {
+            stack_bytes: manifest.limits.stack_bytes,
+            determinism: manifest.determinism,
+        }
+    }
+}
+
 pub struct Warm {
     engine: Engine,
-    stack_bytes: u64,
+    kind: Kind,
     program: Option<(String, Ready)>,
 }
 
 impl Warm {
-    /// An engine for guests with this much native stack.
-    pub fn new(stack_bytes: u64) -> Result<Self, Error> {
-        let engine = engine::engine(stack_bytes as usize)
+    /// An engine for guests of this kind.
+    pub fn new(kind: Kind) -> Result<Self, Error> {
+        let engine = engine::engine(kind.stack_bytes, kind.determinism)
             .map_err(|error| Error::failure("engine", error))?;
         Ok(Warm {
             engine,
-            stack_bytes,
+            kind,
             program: None,
         })
     }
 
-    pub fn stack_bytes(&self) -> u64 {
-        self.stack_bytes
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Loads an artefact, checked to be of the module with this SHA-256.
     pub fn load(&self, program: File, sha256: &str) -> Result<Ready, Error> {
-        artefact::check(&program, sha256)?;
+        artefact::check(&program, sha256, self.kind.determinism)?;
         let module = sys::load_artefact(&self.engine, program).map_err(|error| {
             Error::refused(Code::BadArtefact, format!("program: {error:#}"))
         })?;
@@ -54,11 +76,10 @@ impl Warm {
     }
 
     /// The program that the manifest names, if it is the one kept here and the
-    /// guest is to have the stack that this engine gives.
+    /// guest is to have the stack and the mode that this engine gives.
     pub fn program(&self, manifest: &Manifest) -> Option<&Ready> {
         let (sha256, ready) = self.program.as_ref()?;
-        let fits = *sha256 == manifest.program.sha256
-            && self.stack_bytes == manifest.limits.stack_bytes;
+        let fits = *sha256 == manifest.program.sha256 && self.kind == Kind::of(manifest);
         fits.then_some(ready)
     }
 }

@@ -28,6 +28,7 @@ use wasmparser::ValType;
 use wasmtime::{Engine, ExternType, Instance, Linker, Module, Store, Val};
 use wasmtime_wizer::{InstanceState, SnapshotVal, Wizer};
 
+use crate::determinism::Determinism;
 use crate::engine;
 use crate::error::{Code, Error};
 use crate::guest::limiter::Limiter;
@@ -59,7 +60,7 @@ pub struct Template {
 pub fn make(module: &[u8], layer: TarLayer) -> Result<Template, Error> {
     let wizer = wizer();
     let (context, instrumented) = wizer.instrument(module).map_err(refused)?;
-    let engine = engine::engine(engine::DEFAULT_STACK_BYTES as usize)
+    let engine = engine::engine(engine::DEFAULT_STACK_BYTES, Determinism::Default)
         .map_err(|error| Error::failure("engine", error))?;
     let compiled = Module::new(&engine, &instrumented).map_err(refused)?;
     let ledger = Ledger::new(0, STDERR_BYTES)?;

@@ -110,13 +110,15 @@ pub fn compile(name: &str) -> (PathBuf, String) {
 }
 
 pub fn compile_file(module: &Path) -> (PathBuf, String) {
+    compile_with(module, &[])
+}
+
+/// Compiles a module with more options of `zvm compile`.
+pub fn compile_with(module: &Path, options: &[&str]) -> (PathBuf, String) {
     let cache = cache();
-    let args = [
-        "compile",
-        "--cache",
-        cache.to_str().unwrap(),
-        module.to_str().unwrap(),
-    ];
+    let mut args = vec!["compile", "--cache", cache.to_str().unwrap()];
+    args.extend(options);
+    args.push(module.to_str().unwrap());
     let ended = zvm(&args, b"");
     assert_eq!(ended.status, Some(0), "{ended:?}");
     let answer = ended.json();
@@ -146,6 +148,27 @@ impl Session {
         let path = folder(name).join("module.wasm");
         std::fs::write(&path, module).unwrap();
         Session::of(name, compile_file(&path))
+    }
+
+    /// A strict session of a guest, with so much fuel.
+    pub fn strict(name: &str, fuel: u64) -> Self {
+        let compiled = compile_with(&guest(name), &["--strict"]);
+        Session::of(name, compiled).made_strict(fuel)
+    }
+
+    /// A strict session of a module that a test wrote by hand.
+    pub fn strict_of_module(name: &str, module: &[u8], fuel: u64) -> Self {
+        let path = folder(name).join("module.wasm");
+        std::fs::write(&path, module).unwrap();
+        let compiled = compile_with(&path, &["--strict"]);
+        Session::of(name, compiled).made_strict(fuel)
+    }
+
+    /// The manifest of a strict session; the artefact stays.
+    pub fn made_strict(mut self, fuel: u64) -> Self {
+        self.manifest["version"] = json!(2);
+        self.manifest["determinism"] = json!("strict");
+        self.limit("fuel", json!(fuel))
     }
 
     fn of(name: &str, (artefact, sha256): (PathBuf, String)) -> Self {

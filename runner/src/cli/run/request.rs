@@ -7,9 +7,10 @@ use std::path::PathBuf;
 
 use crate::channel::Direction;
 use crate::cli::args::{Words, unknown, usage};
+use crate::determinism::Determinism;
 use crate::error::{Code, Error};
 use crate::lockdown;
-use crate::manifest::{Limits, parse_digest};
+use crate::manifest::{DEFAULT_FUEL, Limits, MAX_FUEL, parse_digest};
 
 /// The standard channels, in the order of their descriptors.
 pub const STANDARD: [(&str, Direction); 3] = [
@@ -91,6 +92,17 @@ impl Request {
             "--memory" => self.limits.memory_bytes = words.size(option)?.min(4 << 30),
             "--stack" => self.limits.stack_bytes = words.size(option)?,
             "--tmp" => self.limits.tmp_bytes = words.size(option)?,
+            "--strict" => {
+                self.limits.fuel.get_or_insert(DEFAULT_FUEL);
+            }
+            "--fuel" => {
+                let text = words.text(option)?;
+                let fuel = text.parse().ok().filter(|fuel| *fuel <= MAX_FUEL);
+                let what = "units of fuel, a whole number";
+                let wrong =
+                    || usage(format!("{option} {text:?}: {what}, at most {MAX_FUEL}"));
+                self.limits.fuel = Some(fuel.ok_or_else(wrong)?);
+            }
             "--wall" => self.limits.wall_seconds = words.seconds(option)?,
             "--cpu" => self.limits.cpu_seconds = words.seconds(option)?,
             "--json" => self.json = true,
@@ -107,6 +119,14 @@ impl Request {
             _ => return Err(unknown(option)),
         }
         Ok(())
+    }
+
+    /// A limit of fuel is one of strict mode.
+    pub fn determinism(&self) -> Determinism {
+        match self.limits.fuel {
+            Some(_) => Determinism::Strict,
+            None => Determinism::Default,
+        }
     }
 
     fn add_file(
