@@ -345,4 +345,8 @@ def test_info_names_images_and_limits_but_no_key() -> None:
 
     assert info["system_images"] == [{"name": "python3", "sha256": "ab" * 32}]
     assert info["limits"]["defaults"]["memory_bytes"] == 512 * 1024 * 1024
+    assert info["determinism"] == {
+        "default": "default",
+        "allowed": ["default", "strict"],
+    }
     assert KEY.decode() not in json.dumps(info)

@@ -18,7 +18,14 @@ from pathlib import Path
 from typing import Literal
 
 from zerocloud.errors import ConfigError
-from zerocloud.job.limits import GIB, MIB, JobCaps, Limits
+from zerocloud.job.limits import (
+    GIB,
+    MIB,
+    MODES,
+    Determinism,
+    JobCaps,
+    Limits,
+)
 
 TRUE_WORDS = {"true", "1", "yes", "on", "t", "y"}
 FALSE_WORDS = {"false", "0", "no", "off", "f", "n"}
@@ -146,6 +153,7 @@ MAX_ID = 2**32 - 2
 NOBODYS_ID = 2**16 - 1
 _IDS = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10}))?")
 MAX_BYTES = 1024 * GIB
+MAX_FUEL = 10**15
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(\s*;[\x20-\x7e]*)?")
 
 
@@ -245,6 +253,16 @@ def _limits(reader: _Reader, prefix: str, base: Limits) -> Limits:
         stderr_bytes=reader.whole(
             f"{prefix}stderr_bytes", base.stderr_bytes, 0, 16 * MIB
         ),
+        fuel=reader.whole(f"{prefix}fuel", base.fuel, 1, MAX_FUEL),
+    )
+
+
+def _mode(name: str, word: str) -> Determinism:
+    for mode in MODES:
+        if word == mode:
+            return mode
+    raise ConfigError(
+        f"{name} has {word!r}; allowed are {' and '.join(MODES)}"
     )
 
 
@@ -260,7 +278,22 @@ def _job_caps(reader: _Reader) -> JobCaps:
         nodes=reader.whole("max_nodes", base.nodes, 1, 100_000),
         defaults=_limits(reader, "default_", base.defaults),
         caps=_limits(reader, "max_", base.caps),
+        allowed_determinism=tuple(
+            _mode("allowed_determinism", word)
+            for word in reader.words(
+                "allowed_determinism", " ".join(base.allowed_determinism)
+            )
+        ),
+        determinism=_mode(
+            "determinism", reader.text("determinism", base.determinism)
+        ),
     )
+    if caps.determinism not in caps.allowed_determinism:
+        raise ConfigError(
+            f"determinism is {caps.determinism!r}; allowed is one of "
+            f"allowed_determinism, which is "
+            f"{' '.join(caps.allowed_determinism)!r}"
+        )
     for name in vars(caps.defaults):
         low, high = getattr(caps.defaults, name), getattr(caps.caps, name)
         if low > high:

@@ -254,6 +254,10 @@ def swift_info(settings: ProxySettings) -> dict[str, Any]:
         "job_schema": SCHEMA_PATH,
         "system_images": [asdict(i) for i in settings.system_images],
         "local_reads": settings.local_reads,
+        "determinism": {
+            "default": caps.determinism,
+            "allowed": list(caps.allowed_determinism),
+        },
         "limits": {
             "defaults": asdict(caps.defaults),
             "caps": asdict(caps.caps),

@@ -30,6 +30,7 @@ from typing import Protocol
 from zerocloud.children import Overdue, Process, pause, readable, writable
 from zerocloud.config import ExecutorSettings
 from zerocloud.errors import ClusterError, ProtocolError, TaskRefused
+from zerocloud.job.limits import Determinism
 from zerocloud.protocol import daemon
 from zerocloud.protocol.manifest import Manifest
 from zerocloud.protocol.report import MAX_REPORT_BYTES, Report, parse_report
@@ -323,7 +324,12 @@ class Sandbox:
         self._cache = settings.cache_dir / "programs"
         self._log = log
 
-    def compile(self, program_path: str, name: str) -> Artefact:
+    def compile(
+        self,
+        program_path: str,
+        name: str,
+        determinism: Determinism = "default",
+    ) -> Artefact:
         """The artefact of a module, from the cache if it is there.
 
         Blocks its greenthread only.  `name` stands for the program in
@@ -346,6 +352,7 @@ class Sandbox:
             "--seconds",
             f"{settings.compile_seconds:g}",
             *settings.lockdown_words,
+            *(["--strict"] if determinism == "strict" else []),
             program_path,
         ]
         process = self._start(argv)

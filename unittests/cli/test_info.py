@@ -24,6 +24,7 @@ FULL = {
     "job_schema": "/zerocloud/job.schema.json",
     "system_images": [{"name": "python3", "sha256": "ab" * 32}],
     "local_reads": True,
+    "determinism": {"default": "default", "allowed": ["default", "strict"]},
     "limits": {
         "defaults": {"wall_seconds": 30.0, "memory_bytes": 536870912},
         "caps": {"wall_seconds": 300.0, "memory_bytes": 2147483648},
@@ -46,6 +47,7 @@ forms of jobs     1 (a list of groups), 2 (an object)
 their schema      /zerocloud/job.schema.json
 modes             1.0
 objects are read  in place
+determinism       default (allowed: default, strict)
 
 system image  sha256
 python3       {"ab" * 32}

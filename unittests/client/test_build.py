@@ -79,6 +79,18 @@ def test_job_with_everything_says_it_all() -> None:
     ]
 
 
+def test_job_in_a_mode_is_in_the_object_form() -> None:
+    (plain,) = make_job(WC, each=EACH, to=TO)
+    job = make_job(WC, each=EACH, to=TO, determinism="strict")
+    assert job == {"version": 2, "determinism": "strict", "nodes": [plain]}
+    fuel = make_job(WC, limits={"fuel": 5}, determinism="strict")
+    assert isinstance(fuel, dict)
+    with pytest.raises(UsageError, match="fuel is counted in strict mode"):
+        make_job(WC, limits={"fuel": 5}, determinism="default")
+    with pytest.raises(UsageError, match="allowed is default and strict"):
+        make_job(WC, determinism="lax")
+
+
 def test_job_that_seeks_reads_its_object_as_input() -> None:
     [group] = make_job(WC, each=EACH, read_as="input")
     assert group["devices"][0] == {"name": "input", "path": EACH}  # type: ignore[index]

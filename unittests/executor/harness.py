@@ -245,6 +245,7 @@ class Conversation:
             "digest": task.digest(self.data),
             "expires": int(time.time()) + 60,
             "pin": STAMP,
+            "version": str(sent["version"]),
         }
         self.request = signing.TaskRequest(**{**values, **more})
         self.sign(KEY)

@@ -45,13 +45,54 @@ def test_task_signed_is_run(node):
 
 def test_task_of_an_unknown_version_is_refused_to_try_elsewhere(node):
     talk = Conversation(node, document())
-    talk.changed[headers.TASK_VERSION] = "2"
+    talk.changed[headers.TASK_VERSION] = "3"
     assert refused(talk) == (
         412,
         "version_unknown",
-        "X-Zerocloud-Version is '2'; known here is 1",
+        "X-Zerocloud-Version is '3'; known here is 1 and 2",
     )
     assert talk.error["may_retry"]
+
+
+def test_task_of_another_version_than_its_header_is_refused(node):
+    talk = Conversation(node, document(), version="2")
+    status, code, message = refused(talk)
+    assert (status, code) == (400, "bad_request")
+    assert "X-Zerocloud-Version" in message
+
+
+def test_version_is_signed(node):
+    talk = Conversation(node, document())
+    talk.changed[headers.TASK_VERSION] = "2"
+    assert refused(talk)[:2] == (403, "bad_signature")
+
+
+def test_task_is_run_in_its_mode_whatever_was_compiled_before(node):
+    code = b"fake print:hello"
+    strict = {
+        "version": 2,
+        "determinism": "strict",
+        "limits": {**document()["limits"], "fuel": 1000},
+    }
+    for _ in range(2):
+        for changes in ({}, strict):
+            talk = run(node, code, **changes).finish()
+            assert talk.outputs == {0: b"hello"}
+            mode = changes.get("determinism", "default")
+            assert talk.report.determinism == mode
+            assert talk.report.fuel_used == (7 if changes else None)
+
+
+def test_fuel_beyond_the_nodes_cap_is_refused(make_node):
+    node = make_node(max_fuel="999")
+    strict = document()
+    strict.update(version=2, determinism="strict")
+    strict["limits"] = {**strict["limits"], "fuel": 1000}
+    assert refused(Conversation(node, strict)) == (
+        400,
+        "job_limit",
+        "limit fuel is 1000; the storage node's cap is 999",
+    )
 
 
 def test_task_with_a_wrong_key_is_refused_and_logged_without_it(node):

@@ -8,7 +8,7 @@ A program is `fake WORDS…`, compiled by copying it; each word is a step:
 `fork` leaves a child, `term:TEXT` says so when it is told to end, `lockdown`
 logs what was asked of the lock-down (compiling such a program does, too).
 Compiling `fake slow…` takes half a second, `fake large…` finds no room;
-anything else is not wasm.
+anything else is not wasm.  A strict artefact runs strict manifests only.
 """
 
 import hashlib
@@ -34,6 +34,8 @@ def take_lockdown(words):
 
 
 def compile_program(words):
+    strict = "--strict" in words
+    words = [word for word in words if word != "--strict"]
     options = dict(zip(words[:-1:2], words[1:-1:2], strict=True))
     path = words[-1]
     with open(path, "rb") as file:
@@ -50,10 +52,11 @@ def compile_program(words):
         print("backtrace of /secret/path", file=sys.stderr)
         sys.exit(70)
     digest = hashlib.sha256(data).hexdigest()
-    artefact = os.path.join(options["--cache"], f"{digest}.cwasm")
+    name = f"{digest}{'-strict' * strict}.cwasm"
+    artefact = os.path.join(options["--cache"], name)
     cached = os.path.exists(artefact)
     with open(f"{artefact}.{os.getpid()}", "wb") as file:
-        file.write(data)
+        file.write(b"strict " * strict + data)
     os.rename(f"{artefact}.{os.getpid()}", artefact)
     answer = {"artefact": artefact, "sha256": digest}
     print(json.dumps({**answer, "cached": cached, "seconds": 0.25}))
@@ -71,7 +74,10 @@ def session(numbers):
         c["path"]: descriptors[c["descriptor"]] for c in manifest["channels"]
     }
     with open(descriptors[0], "rb") as file:
-        steps = file.read().decode().split()[1:]
+        mode, _, program = file.read().decode().rpartition("fake ")
+    if (mode or "default ").strip() != manifest.get("determinism", "default"):
+        refuse("bad_artefact", f"the artefact was made for mode {mode}")
+    steps = program.split()
     outcome = {"kind": "exit", "code": 0, "message": ""}
     tail = sum(int(s[5:]) for s in steps if s.startswith("long:"))
     for step in steps:
@@ -158,8 +164,10 @@ def report(manifest, channels, outcome, tail):
                 "md5": hashlib.md5(data).hexdigest() if writes else None,
             }
         )
+    strict = {"version": 2, "determinism": "strict", "fuel_used": 7}
     return {
         "version": 1,
+        **(strict if manifest["version"] == 2 else {}),
         "outcome": outcome,
         "wall_seconds": 0.001,
         "cpu_seconds": 0.001,

@@ -70,7 +70,7 @@ def test_job_in_object_form_is_the_same_but_for_its_places() -> None:
         (_object(version=True), "job: version is true; allowed is 2"),
         (
             _object(name="x"),
-            'job: key "name" is not known; allowed are clock, commit, limit',
+            'job: key "name" is not known; allowed are clock, commit, determ',
         ),
         ([3], "job[0] is 3; allowed is an object with the keys attach, con"),
         ([[]], "job[0] is a list; allowed is an object with the keys"),
@@ -321,8 +321,8 @@ def test_limit_that_does_not_exist_lists_those_that_do() -> None:
     assert (error.code, error.where) == ("job_schema", "/0/limits")
     assert error.message == (
         'group wc: limits: key "memory" is not known; allowed are '
-        "wall_seconds, cpu_seconds, memory_bytes, output_bytes and "
-        "stderr_bytes"
+        "wall_seconds, cpu_seconds, memory_bytes, output_bytes, "
+        "stderr_bytes and fuel"
     )
 
 

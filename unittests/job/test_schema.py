@@ -55,6 +55,7 @@ FULL = {
     },
     "seed": "s",
     "clock": 1.5,
+    "determinism": "default",
 }
 
 

@@ -26,6 +26,15 @@ def test_report_of_the_session_is_parsed_back_alike():
     assert parse_report(report.to_json()) == report
 
 
+def test_strict_report_tells_the_fuel_that_was_used():
+    for used in (0, 1234, None):
+        more = {"version": 2, "determinism": "strict", "fuel_used": used}
+        report = parse({**samples.report(), **more})
+        assert (report.determinism, report.fuel_used) == ("strict", used)
+        assert parse_report(report.to_json()) == report
+    assert parse(samples.report()).determinism == "default"
+
+
 def test_report_with_notes_and_devices_is_parsed_back_alike():
     report = parse(samples.report())
     channel = dataclasses.replace(report.channels[0], device="stdin")

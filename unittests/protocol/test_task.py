@@ -33,6 +33,32 @@ def test_task_written_is_parsed_back_alike():
     assert parse_task(task.to_json()) == task
 
 
+def strict() -> dict[str, Any]:
+    document = bent("limits.fuel", 1000)
+    return {**document, "version": 2, "determinism": "strict"}
+
+
+def test_strict_task_is_of_version_2_and_parsed_back_alike():
+    task = parse(strict())
+    assert (task.determinism, task.limits.fuel) == ("strict", 1000)
+    assert task.version == 2
+    assert task.as_dict() == strict()
+    assert parse(samples.task()).version == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"version": 1}, "task.limits has unknown keys: fuel"),
+        ({"determinism": "default"}, "allowed is strict"),
+        ({"limits": samples.task()["limits"]}, "task.limits has no fuel"),
+    ],
+)
+def test_task_that_is_half_strict_is_refused(change, text):
+    with pytest.raises(ProtocolError, match=text):
+        parse({**strict(), **change})
+
+
 def test_task_keeps_names_beyond_ascii_as_utf8():
     assert "ö".encode() in parse(samples.task()).to_json()
 
@@ -58,7 +84,7 @@ def test_task_empty_input_needs_no_identity():
 @pytest.mark.parametrize(
     ("path", "value", "text"),
     [
-        ("version", 2, "task.version is 2; allowed is 1"),
+        ("version", 3, "task.version is 3; allowed is 1 or 2"),
         ("version", True, "task.version is True"),
         ("extra", 1, "task has unknown keys: extra"),
         ("attempt", -1, "task.attempt is -1"),

@@ -36,6 +36,7 @@ BUILDING = (
     "name",
     "env",
     "limit",
+    "strict",
     "files",
 )
 _OWN_LINES = (b"#!file://", b"#!swift://")
@@ -123,6 +124,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="NAME=NUMBER",
         help=f"{', '.join(LIMIT_NAMES)}; may be repeated",
+    )
+    add(
+        "--strict",
+        action="store_true",
+        default=None,
+        help="the same result on any machine, and fuel as a limit; slower",
     )
     add(
         "--with",
@@ -250,6 +257,7 @@ def _built(
         count=args.count,
         name=args.name,
         content_type=args.content_type,
+        determinism="strict" if args.strict else None,
     )
     return Asked(
         program,

@@ -113,6 +113,12 @@ def _first(left: dict[str, Any], url: str) -> list[list[str]]:
     if isinstance(left.get("local_reads"), bool):
         in_place = "in place" if left.pop("local_reads") else "streamed"
         rows.append(["objects are read", in_place])
+    modes = left.get("determinism")
+    if isinstance(modes, Mapping) and isinstance(modes.get("allowed"), list):
+        del left["determinism"]
+        words = ", ".join(map(_text, modes["allowed"]))
+        told = f"{_text(modes.get('default'))} (allowed: {words})"
+        rows.append(["determinism", told])
     return rows
 
 

@@ -27,8 +27,8 @@ from typing import Any
 
 from zerocloud.client.errors import UsageError
 from zerocloud.errors import JobError
-from zerocloud.job.description import parse_job
-from zerocloud.job.limits import JobCaps, Limits
+from zerocloud.job.description import VERSION, parse_job
+from zerocloud.job.limits import Determinism, JobCaps, Limits
 from zerocloud.job.paths import SCHEME
 from zerocloud.job.program import FILE_SCHEME, USER_IMAGE, split_words
 
@@ -46,19 +46,25 @@ _ANY_CAPS = JobCaps(
     job_bytes=2**62,
     stored_job_bytes=2**62,
     nodes=2**62,
-    caps=Limits(inf, inf, 2**63, 2**63, 2**63),
+    caps=Limits(inf, inf, 2**63, 2**63, 2**63, 2**63),
+    # Its default may be strict, so fuel may be asked for without saying so.
+    determinism="strict",
 )
+
+
+# The list form, or the object form when something is said of the whole job.
+Document = list[dict[str, Any]] | dict[str, Any]
 
 
 @dataclass(frozen=True)
 class OneLineJob:
     """A job of one group, and the local files that go with it."""
 
-    document: list[dict[str, Any]]
+    document: Document
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     @property
-    def job(self) -> list[dict[str, Any]] | bytes:
+    def job(self) -> Document | bytes:
         """What `Client.submit` takes: the document, or a tar with files."""
         if not self.files:
             return self.document
@@ -83,7 +89,7 @@ def make_job(
     each: str | None = None,
     to: str | None = None,
     **more: Any,
-) -> list[dict[str, Any]] | bytes:
+) -> Document | bytes:
     """Make a job for `Client.submit`, without writing JSON.
 
         client.submit(make_job("count.py", each="swift://~/texts/*"))
@@ -98,7 +104,7 @@ def make_job(
     that can be sought in); `files` (local files to lie beside a local
     program); `env` (a mapping); `limits` (a mapping, docs/job-format.md);
     `count` (how many VMs, without `each`); `name` (of the nodes);
-    `content_type` (of the output).
+    `content_type` (of the output); `determinism` ("default" or "strict").
 
     Raises UsageError for what makes no job.
     """
@@ -118,6 +124,7 @@ def describe_job(  # noqa: PLR0913 - one for each part of a job
     count: int | None = None,
     name: str | None = None,
     content_type: str | None = None,
+    determinism: Determinism | None = None,
 ) -> OneLineJob:
     """Make a job; arguments and errors are those of `make_job`."""
     if read_as not in READ_DEVICES:
@@ -144,7 +151,14 @@ def describe_job(  # noqa: PLR0913 - one for each part of a job
         group["count"] = count
     if limits:
         group["limits"] = dict(limits)
-    made = OneLineJob([group], found.files)
+    document: Document = [group]
+    if determinism is not None:
+        document = {
+            "version": VERSION,
+            "determinism": determinism,
+            "nodes": document,
+        }
+    made = OneLineJob(document, found.files)
     _check(made.document)
     return made
 
@@ -159,7 +173,7 @@ def is_script(path: str, content: bytes) -> bool:
     return content.startswith(b"#!") or path.endswith(".py")
 
 
-def _check(document: list[dict[str, Any]]) -> None:
+def _check(document: Document) -> None:
     """Refuse here what the endpoint would refuse by its shape alone."""
     try:
         text = json.dumps(document).encode("utf-8")

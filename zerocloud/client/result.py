@@ -116,6 +116,8 @@ class NodeResult:
     limits_reached: tuple[str, ...] = ()
     stderr_tail: str = ""
     receipt: str = ""
+    determinism: str = "default"
+    fuel_used: int | None = None
     in_place_bytes: int = 0
     streamed_bytes: int = 0
 
@@ -201,6 +203,8 @@ def _node(item: Any) -> NodeResult:
         limits_reached=tuple(map(str, item.get("limits_reached", []))),
         stderr_tail=str(item.get("stderr_tail") or ""),
         receipt=str(item.get("receipt") or ""),
+        determinism=str(item.get("determinism") or "default"),
+        fuel_used=_optional_whole(item, "fuel_used"),
         in_place_bytes=int(_number(item, "in_place_bytes")),
         streamed_bytes=int(_number(item, "streamed_bytes")),
     )
@@ -259,6 +263,10 @@ def _number(item: Mapping[str, Any], key: str) -> float:
     if not isinstance(value, int | float):
         raise AnswerError(f"the report's {key} is no number")
     return value
+
+
+def _optional_whole(item: Mapping[str, Any], key: str) -> int | None:
+    return None if item.get(key) is None else int(_number(item, key))
 
 
 def _get(item: Any, key: str, kind: type) -> Any:

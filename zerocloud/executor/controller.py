@@ -126,7 +126,7 @@ def _check_limits(document: TaskDocument, settings: ExecutorSettings) -> None:
     caps = settings.caps
     asked: list[tuple[str, float, float]] = [
         (name, value, getattr(caps, name))
-        for name, value in vars(document.limits).items()
+        for name, value in document.limits.as_dict().items()
     ]
     asked += [
         (f"output_bytes of {o.device}", o.limit_bytes, caps.output_bytes)
@@ -258,7 +258,8 @@ class Task:
         """
         self._times.began = time.monotonic()
         node, wanted = self._node, self._document.program.sha256
-        program = node.programs.open_known(wanted) if wanted else None
+        mode = self._document.determinism
+        program = node.programs.open_known(wanted, mode) if wanted else None
         if program is not None:
             self._vm_files.callback(os.close, program.fd)
         digests = [wanted] if wanted and program is None else []
@@ -333,12 +334,13 @@ class Task:
 
     def _open_program(self, layers: list[Layer]) -> OpenProgram:
         program, programs = self._document.program, self._node.programs
+        mode = self._document.determinism
         if program.sha256 is not None:
-            opened = programs.open_blob(program, program.sha256)
+            opened = programs.open_blob(program, program.sha256, mode)
         else:
             env = dict(merge_env(layers, self._document.env))
             args = self._document.args
-            opened = programs.open_member(program, layers, args, env)
+            opened = programs.open_member(program, layers, args, env, mode)
         self._keep(opened.fd)
         self._times.compiled = opened.compile_seconds
         return opened
@@ -458,9 +460,11 @@ def _manifest(
             wall_seconds=limits.wall_seconds,
             cpu_seconds=limits.cpu_seconds,
             stderr_bytes=limits.stderr_bytes,
+            fuel=limits.fuel,
         ),
         clock_nanoseconds=task.clock_nanoseconds,
         seed=task.seed,
+        determinism=task.determinism,
     )
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from zerocloud.errors import TaskRefused
 from zerocloud.executor import tarscan
@@ -25,11 +26,19 @@ from zerocloud.executor.duplex import in_thread
 from zerocloud.executor.images import Layer
 from zerocloud.executor.once import OnceMap
 from zerocloud.executor.templates import chosen
+from zerocloud.job.limits import Determinism
 from zerocloud.protocol.task import TaskProgram
 from zerocloud.sandbox import Artefact, Sandbox
 
 # How often an artefact may be evicted between its making and its opening.
 OPENINGS = 4
+
+
+class _Key(NamedTuple):
+    """An artefact: what it was made of, and for which mode."""
+
+    module: str
+    determinism: Determinism
 
 
 @dataclass(frozen=True)
@@ -56,22 +65,27 @@ class Programs:
         self._sandbox = sandbox
         self._blobs = blobs
         self._limit_bytes = limit_bytes
-        self._artefacts: OnceMap[str, Artefact] = OnceMap(1024)
+        self._artefacts: OnceMap[_Key, Artefact] = OnceMap(1024)
         self._members: OnceMap[tuple[str, str], tarscan.Place | None] = (
             OnceMap(1024)
         )
 
-    def open_known(self, sha256: str) -> OpenProgram | None:
+    def open_known(
+        self, sha256: str, determinism: Determinism
+    ) -> OpenProgram | None:
         """The program of that digest if this process compiled it before."""
-        artefact = self._artefacts.peek(sha256)
+        key = _Key(sha256, determinism)
+        artefact = self._artefacts.peek(key)
         if artefact is None:
             return None
-        return self._open(sha256, artefact, 0.0)
+        return self._open(key, artefact, 0.0)
 
-    def open_blob(self, program: TaskProgram, sha256: str) -> OpenProgram:
+    def open_blob(
+        self, program: TaskProgram, sha256: str, determinism: Determinism
+    ) -> OpenProgram:
         """The program of a blob that is in the store, compiled if need be."""
         return self._compiled(
-            sha256,
+            _Key(sha256, determinism),
             program.name,
             partial(self._blobs.kept, self._blobs.path(sha256)),
         )
@@ -82,6 +96,7 @@ class Programs:
         layers: list[Layer],
         args: tuple[str, ...],
         env: Mapping[str, str],
+        determinism: Determinism,
     ) -> OpenProgram:
         """The program in the first of the layers that has the member.
 
@@ -102,7 +117,7 @@ class Programs:
             key = self._find(layer, module)
             if key is not None:
                 return self._compiled(
-                    key,
+                    _Key(key, determinism),
                     program.name,
                     partial(self._copied, layer, module, key),
                 )
@@ -128,7 +143,7 @@ class Programs:
 
     def _compiled(
         self,
-        key: str,
+        key: _Key,
         name: str,
         source: Callable[[], AbstractContextManager[str]],
     ) -> OpenProgram:
@@ -137,7 +152,7 @@ class Programs:
 
         def compile_now() -> Artefact:
             with source() as path:
-                artefact = self._sandbox.compile(path, name)
+                artefact = self._sandbox.compile(path, name, key.determinism)
             # zvm has just looked at its MAC.
             self._blobs.seal(artefact.path)
             return artefact
@@ -158,7 +173,7 @@ class Programs:
         )
 
     def _open(
-        self, key: str, artefact: Artefact, seconds: float
+        self, key: _Key, artefact: Artefact, seconds: float
     ) -> OpenProgram | None:
         fd = self._blobs.open_sealed(artefact.path)
         if fd is None:

@@ -58,6 +58,7 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 
 _SIGNED = (
+    headers.TASK_VERSION,
     headers.TASK_ID,
     headers.TASK_DIGEST,
     headers.TASK_EXPIRES,
@@ -156,11 +157,11 @@ class ExecutorFilter:
 
     def _verified(self, environ: Environ) -> tuple[TaskRequest, bytes]:
         version = _header(environ, headers.TASK_VERSION)
-        if version != signing.VERSION:
+        if version not in signing.VERSIONS:
             raise TaskRefused(
                 "version_unknown",
                 f"{headers.TASK_VERSION} is {version!r:.40}; known here is "
-                f"{signing.VERSION}",
+                f"{' and '.join(signing.VERSIONS)}",
                 status=412,
                 may_retry=True,
             )
@@ -193,6 +194,11 @@ class ExecutorFilter:
         except ProtocolError as error:
             raise _bad_request(str(error)) from None
         named = signing.TaskId(document.job, document.node, document.attempt)
+        if str(document.version) != request.version:
+            raise _bad_request(
+                f"the task is not of the version that {headers.TASK_VERSION} "
+                "says"
+            )
         if named != request.task:
             raise _bad_request(f"the task is not what {headers.TASK_ID} says")
         return document

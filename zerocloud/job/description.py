@@ -22,7 +22,7 @@ from importlib import resources
 from typing import Any
 
 from zerocloud.errors import JobError
-from zerocloud.job.document import Value, load_document
+from zerocloud.job.document import Value, listed, load_document
 from zerocloud.job.group import (
     AskedGroup,
     Group,
@@ -30,12 +30,20 @@ from zerocloud.job.group import (
     parse_group,
     parse_limits,
 )
-from zerocloud.job.limits import JobCaps, Limits
+from zerocloud.job.limits import MODES, Determinism, JobCaps, Limits
 from zerocloud.job.rules import check_group, check_groups
 from zerocloud.job.wildcards import Pattern
 
 VERSION = 2
-JOB_KEYS = ("clock", "commit", "limits", "nodes", "seed", "version")
+JOB_KEYS = (
+    "clock",
+    "commit",
+    "determinism",
+    "limits",
+    "nodes",
+    "seed",
+    "version",
+)
 MAX_CLOCK_SECONDS = 9_000_000_000
 MAX_SEED_CHARACTERS = 256
 DEFAULT_CLOCK_NANOSECONDS = 946_684_800_000_000_000
@@ -50,6 +58,7 @@ class Job:
     limits: Limits
     seed: str = DEFAULT_SEED
     clock_nanoseconds: int = DEFAULT_CLOCK_NANOSECONDS
+    determinism: Determinism = "default"
 
     @property
     def patterns(self) -> tuple[Pattern, ...]:
@@ -122,6 +131,8 @@ def _parse_object_form(root: Value, scope: Scope) -> Job:
             settings["seed"] = _parse_seed(value)
         elif key == "clock":
             settings["clock_nanoseconds"] = _parse_clock(value)
+        elif key == "determinism":
+            settings["determinism"] = _parse_determinism(value, scope.caps)
         else:
             raise value.error(
                 "not_implemented",
@@ -146,6 +157,11 @@ def _finish(
     caps: JobCaps,
 ) -> Job:
     """Apply the limits, the job's and then each group's, and join all."""
+    settings.setdefault("determinism", caps.determinism)
+    if settings["determinism"] != "strict":
+        _check_no_fuel("/limits", limits)
+        for item in asked:
+            _check_no_fuel(f"{item.group.where}/limits", item.limits)
     job_limits = caps.defaults.with_request(limits, caps.caps, "/limits")
     groups = tuple(item.with_limits(job_limits, caps.caps) for item in asked)
     check_groups(groups, caps)
@@ -180,6 +196,29 @@ def _parse_seed(value: Value) -> str:
             f"number from 0 to {2**64 - 1}"
         )
     return hashlib.sha256(f"zerocloud seed {raw}".encode()).hexdigest()
+
+
+def _parse_determinism(value: Value, caps: JobCaps) -> Determinism:
+    for mode in MODES:
+        if mode == value.raw and mode in caps.allowed_determinism:
+            return mode
+        if mode == value.raw:
+            raise value.error(
+                "job_limit",
+                f"{mode} is not offered here; the operator allows "
+                f"{listed(caps.allowed_determinism)} (allowed_determinism)",
+            )
+    raise value.wrong(listed(MODES))
+
+
+def _check_no_fuel(where: str, limits: dict[str, float]) -> None:
+    if "fuel" in limits:
+        raise JobError(
+            "job_rule",
+            "limits: fuel is counted in strict mode only; allowed is fuel in "
+            'a job with "determinism": "strict"',
+            where=f"{where}/fuel",
+        )
 
 
 def _parse_clock(value: Value) -> int:

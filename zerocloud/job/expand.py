@@ -79,7 +79,7 @@ def build_plan(
             index = len(nodes) + 1
             nodes.append(_node(index, instance, group, context))
     _check_writers(nodes)
-    return Plan(tuple(nodes), job.clock_nanoseconds, job.seed)
+    return Plan(tuple(nodes), job.clock_nanoseconds, job.seed, job.determinism)
 
 
 def check_images(job: Job, context: PlanContext) -> None:

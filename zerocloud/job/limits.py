@@ -8,6 +8,7 @@ never retried.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Literal, get_args
 
 from zerocloud.errors import JobError
 
@@ -15,15 +16,22 @@ MIB = 1024 * 1024
 GIB = 1024 * MIB
 
 
+# What a job's results are promised to be equal on: one instruction set, or all
+# of them and whatever the compiler is set to (docs/guarantees.md).
+Determinism = Literal["default", "strict"]
+MODES: tuple[Determinism, ...] = get_args(Determinism)
+
+
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one node."""
+    """Limits of one node; `fuel` counts in strict mode only."""
 
     wall_seconds: float = 30.0
     cpu_seconds: float = 30.0
     memory_bytes: int = 512 * MIB
     output_bytes: int = 1 * GIB
     stderr_bytes: int = 64 * 1024
+    fuel: int = 20_000_000_000
 
     def with_request(
         self, asked: dict[str, float], caps: Limits, where: str
@@ -58,12 +66,16 @@ LEAST = Limits(
     memory_bytes=64 * 1024,
     output_bytes=0,
     stderr_bytes=0,
+    fuel=1,
 )
 
 
 @dataclass(frozen=True)
 class JobCaps:
-    """What bounds a whole job before anything runs."""
+    """What bounds a whole job before anything runs.
+
+    `determinism` is the mode of a job that names none.
+    """
 
     job_bytes: int = 64 * 1024
     stored_job_bytes: int = 1 * MIB
@@ -75,4 +87,7 @@ class JobCaps:
         memory_bytes=2 * GIB,
         output_bytes=5 * GIB,
         stderr_bytes=1 * MIB,
+        fuel=200_000_000_000,
     )
+    determinism: Determinism = "default"
+    allowed_determinism: tuple[Determinism, ...] = MODES

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from zerocloud.job.limits import Limits
+from zerocloud.job.limits import Determinism, Limits
 from zerocloud.job.paths import ObjectPath
 
 Access = Literal["sequential", "random"]
@@ -108,6 +108,7 @@ class Plan:
     nodes: tuple[Node, ...]
     clock_nanoseconds: int = 946_684_800_000_000_000
     seed: str = ""
+    determinism: Determinism = "default"
     options: dict[str, object] = field(default_factory=dict)
 
     def node_seed(self, node: Node) -> str:

@@ -73,7 +73,8 @@ def parse_script(body: bytes, *, account: str, caps: JobCaps) -> ScriptJob:
         limits=caps.defaults,
         devices=_devices(),
     )
-    return ScriptJob(Job((group,), caps.defaults), _tar(body))
+    job = Job((group,), caps.defaults, determinism=caps.determinism)
+    return ScriptJob(job, _tar(body))
 
 
 def _first_line(body: bytes) -> str:

@@ -11,10 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from zerocloud.job.limits import Determinism
 from zerocloud.job.plan import Access
 from zerocloud.protocol.strict import to_json
 
 MANIFEST_VERSION = 1
+# Of a strict one.  A runner that does not know the mode refuses the version,
+# instead of running what is not strict.
+STRICT_MANIFEST_VERSION = 2
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 DEFAULT_LIMIT_CALLS = 2**32
 
@@ -53,7 +57,7 @@ class ManifestChannel:
 
 @dataclass(frozen=True)
 class ManifestLimits:
-    """The VM's limits that are not per channel."""
+    """The VM's limits that are not per channel; `fuel` of a strict one."""
 
     memory_bytes: int
     wall_seconds: float
@@ -62,10 +66,14 @@ class ManifestLimits:
     stack_bytes: int = 8 * 1024 * 1024
     tmp_bytes: int = 64 * 1024 * 1024
     files: int = 4096
+    fuel: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """As it stands in the document."""
-        return dict(vars(self))
+        table = dict(vars(self))
+        if self.fuel is None:
+            del table["fuel"]
+        return table
 
 
 @dataclass(frozen=True)
@@ -82,11 +90,13 @@ class Manifest:
     limits: ManifestLimits
     clock_nanoseconds: int
     seed: str
+    determinism: Determinism = "default"
 
     def as_dict(self) -> dict[str, Any]:
         """The document."""
-        return {
-            "version": MANIFEST_VERSION,
+        strict = self.determinism == "strict"
+        table = {
+            "version": STRICT_MANIFEST_VERSION if strict else MANIFEST_VERSION,
             "job": self.job,
             "node": self.node,
             "program": self.program.as_dict(),
@@ -98,6 +108,9 @@ class Manifest:
             "clock_nanoseconds": self.clock_nanoseconds,
             "seed": self.seed,
         }
+        if strict:
+            table["determinism"] = self.determinism
+        return table
 
     def to_json(self) -> bytes:
         """Standard input of the session; ProtocolError when too long."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 from zerocloud.errors import ProtocolError
+from zerocloud.job.limits import Determinism
 from zerocloud.protocol.strict import (
     MAX_WHOLE,
     Fields,
@@ -24,6 +25,8 @@ from zerocloud.protocol.strict import (
 )
 
 REPORT_VERSION = 1
+# Of a strict VM's: with its mode and the fuel that it used.
+STRICT_REPORT_VERSION = 2
 MAX_REPORT_BYTES = 32 * 1024 * 1024
 MAX_SECONDS = 1e9
 
@@ -97,7 +100,10 @@ class ExecutorNotes:
 
 @dataclass(frozen=True)
 class Report:
-    """The end of one VM."""
+    """The end of one VM.
+
+    `fuel_used` is known of a strict one that was not killed.
+    """
 
     outcome: Outcome
     wall_seconds: float
@@ -109,11 +115,14 @@ class Report:
     program_sha256: str
     receipt: str | None
     executor: ExecutorNotes | None = None
+    determinism: Determinism = "default"
+    fuel_used: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The document."""
+        strict = self.determinism == "strict"
         table: dict[str, Any] = {
-            "version": REPORT_VERSION,
+            "version": STRICT_REPORT_VERSION if strict else REPORT_VERSION,
             "outcome": self.outcome.as_dict(),
             "wall_seconds": self.wall_seconds,
             "cpu_seconds": self.cpu_seconds,
@@ -124,6 +133,9 @@ class Report:
             "program_sha256": self.program_sha256,
             "receipt": self.receipt,
         }
+        if strict:
+            table["determinism"] = self.determinism
+            table["fuel_used"] = self.fuel_used
         if self.executor is not None:
             table["executor"] = self.executor.as_dict()
         return table
@@ -208,7 +220,11 @@ def parse_report(data: bytes) -> Report:
 def report_item(item: Any) -> Report:
     """A report inside of another document; raises ProtocolError."""
     fields = Fields(item, "report")
-    fields.version(REPORT_VERSION)
+    version = fields.version(REPORT_VERSION, STRICT_REPORT_VERSION)
+    fuel_used, strict = None, version == STRICT_REPORT_VERSION
+    if strict:
+        fields.choice("determinism", ("strict",))
+        fuel_used = fields.optional_whole("fuel_used")
     notes = None
     if fields.has("executor"):
         notes = _notes(fields.take("executor"), "report.executor")
@@ -223,6 +239,8 @@ def report_item(item: Any) -> Report:
         program_sha256=fields.hexadecimal("program_sha256", 64),
         receipt=fields.optional_hexadecimal("receipt", 64),
         executor=notes,
+        determinism="strict" if strict else "default",
+        fuel_used=fuel_used,
     )
     fields.done()
     return report

@@ -22,6 +22,8 @@ from zerocloud import headers
 from zerocloud.errors import ProtocolError, TaskRefused
 
 VERSION = "1"
+# Those that a node knows; zerocloud.protocol.task says what each can say.
+VERSIONS = (VERSION, "2")
 MAX_AHEAD_SECONDS = 300
 SKEW_SECONDS = 60
 _SIGNATURE = re.compile(r"([0-9a-f]{8}) ([0-9a-f]{64})")
@@ -67,11 +69,12 @@ class TaskRequest:
     digest: str
     expires: int
     pin: str = ""
+    version: str = VERSION
 
     def headers(self, signature: str) -> dict[str, str]:
         """The headers to send, without Transfer-Encoding."""
         table = {
-            headers.TASK_VERSION: VERSION,
+            headers.TASK_VERSION: self.version,
             headers.TASK_ID: str(self.task),
             headers.TASK_DIGEST: self.digest,
             headers.TASK_EXPIRES: str(self.expires),
@@ -92,7 +95,7 @@ class TaskRequest:
             headers.TASK_VERB,
             self.path,
             str(self.policy_index),
-            VERSION,
+            self.version,
             str(self.task),
             self.digest,
             str(self.expires),
@@ -185,4 +188,5 @@ def parse_request(
         digest=digest,
         expires=int(expires),
         pin=table.get(headers.TASK_PIN, ""),
+        version=table.get(headers.TASK_VERSION, VERSION),
     )

@@ -153,6 +153,10 @@ class Fields:
             raise self.bad(name, value, f"a whole number, {low} to {high}")
         return value
 
+    def optional_whole(self, name: str) -> int | None:
+        """A whole number from 0 or null; the key must be there."""
+        return None if self._is_null(name) else self.whole(name)
+
     def number(self, name: str, low: float, high: float) -> float:
         """A finite number from `low` to `high`, as a float."""
         value = self.take(name)
@@ -193,11 +197,12 @@ class Fields:
             parse(item, f"{what}[{index}]") for index, item in enumerate(value)
         )
 
-    def version(self, known: int) -> None:
-        """Check the key `version`."""
+    def version(self, *known: int) -> int:
+        """The key `version`, one of those that are known."""
         value = self.take("version")
-        if type(value) is not int or value != known:
-            raise self.bad("version", value, str(known))
+        if type(value) is not int or value not in known:
+            raise self.bad("version", value, " or ".join(map(str, known)))
+        return value
 
     def done(self) -> None:
         """Refuse the keys that nothing took."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from zerocloud.errors import ProtocolError
+from zerocloud.job.limits import Determinism
 from zerocloud.job.plan import Access
 from zerocloud.protocol.frames import MAX_PAYLOAD
 from zerocloud.protocol.strict import (
@@ -28,6 +29,9 @@ from zerocloud.protocol.strict import (
 )
 
 TASK_VERSION = 1
+# Of a strict task; the header says it too, so that a server that does not
+# know it is passed over.
+STRICT_TASK_VERSION = 2
 MAX_CHANNELS = 1024
 MAX_IMAGES = 64
 MAX_NAME = 4096
@@ -136,16 +140,20 @@ class TaskOutput:
 
 @dataclass(frozen=True)
 class TaskLimits:
-    """The guest's limits that are not per channel."""
+    """The guest's limits that are not per channel; `fuel` if strict."""
 
     memory_bytes: int
     wall_seconds: float
     cpu_seconds: float
     stderr_bytes: int
+    fuel: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """As it stands in the document."""
-        return dict(vars(self))
+        table = dict(vars(self))
+        if self.fuel is None:
+            del table["fuel"]
+        return table
 
 
 @dataclass(frozen=True)
@@ -166,6 +174,13 @@ class TaskDocument:
     clock_nanoseconds: int
     seed: str
     inline_bytes: int
+    determinism: Determinism = "default"
+
+    @property
+    def version(self) -> int:
+        """The least version of the protocol that can say this task."""
+        strict = self.determinism == "strict"
+        return STRICT_TASK_VERSION if strict else TASK_VERSION
 
     @property
     def reads_local(self) -> bool:
@@ -174,8 +189,8 @@ class TaskDocument:
 
     def as_dict(self) -> dict[str, Any]:
         """The document."""
-        return {
-            "version": TASK_VERSION,
+        table = {
+            "version": self.version,
             "job": self.job,
             "node": self.node,
             "attempt": self.attempt,
@@ -191,6 +206,9 @@ class TaskDocument:
             "seed": self.seed,
             "inline_bytes": self.inline_bytes,
         }
+        if self.version == STRICT_TASK_VERSION:
+            table["determinism"] = self.determinism
+        return table
 
     def to_json(self) -> bytes:
         """The payload of frame `T`; ProtocolError when it does not fit."""
@@ -267,13 +285,14 @@ def _output(item: Any, what: str) -> TaskOutput:
     return output
 
 
-def _limits(item: Any, what: str) -> TaskLimits:
+def _limits(item: Any, what: str, *, strict: bool) -> TaskLimits:
     fields = Fields(item, what)
     limits = TaskLimits(
         memory_bytes=fields.whole("memory_bytes", 1),
         wall_seconds=fields.number("wall_seconds", 0.001, MAX_WHOLE),
         cpu_seconds=fields.number("cpu_seconds", 0.001, MAX_WHOLE),
         stderr_bytes=fields.whole("stderr_bytes"),
+        fuel=fields.whole("fuel") if strict else None,
     )
     fields.done()
     return limits
@@ -288,7 +307,10 @@ def _exit_code(item: Any, what: str) -> int:
 def parse_task(data: bytes) -> TaskDocument:
     """The document in frame `T`; raises ProtocolError that says where."""
     fields = Fields(parse_object(data, "task", MAX_PAYLOAD), "task")
-    fields.version(TASK_VERSION)
+    version = fields.version(TASK_VERSION, STRICT_TASK_VERSION)
+    strict = version == STRICT_TASK_VERSION
+    if strict:
+        fields.choice("determinism", ("strict",))
     task = TaskDocument(
         job=fields.text("job", MAX_NAME),
         node=fields.text("node", MAX_NAME),
@@ -299,11 +321,12 @@ def parse_task(data: bytes) -> TaskDocument:
         images=fields.items("images", _image, MAX_IMAGES),
         inputs=fields.items("inputs", _input, MAX_CHANNELS),
         outputs=fields.items("outputs", _output, MAX_CHANNELS),
-        limits=_limits(fields.take("limits"), "task.limits"),
+        limits=_limits(fields.take("limits"), "task.limits", strict=strict),
         ok_exit=fields.items("ok_exit", _exit_code, 256),
         clock_nanoseconds=fields.whole("clock_nanoseconds"),
         seed=fields.hexadecimal("seed", 64),
         inline_bytes=fields.whole("inline_bytes"),
+        determinism="strict" if strict else "default",
     )
     fields.done()
     _check_devices(task)

@@ -260,6 +260,7 @@ class NodeRun:
             digest=digest(encoded),
             expires=int(time.time()) + EXPIRES_SECONDS,
             pin=pin_of(document),
+            version=str(document.version),
         )
         try:
             peer = setting.connect(

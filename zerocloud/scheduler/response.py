@@ -249,6 +249,8 @@ def _node_document(
         "wall_seconds": report.wall_seconds,
         "cpu_seconds": report.cpu_seconds,
         "memory_peak_bytes": report.memory_peak_bytes,
+        "determinism": report.determinism,
+        "fuel_used": report.fuel_used,
         "in_place_bytes": finished.in_place_bytes,
         "streamed_bytes": finished.streamed_bytes,
         "io": _io(finished),

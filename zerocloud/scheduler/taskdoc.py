@@ -74,6 +74,7 @@ def task_document(
 ) -> TaskDocument:
     """The document of one try; inputs that are `local` are read in place."""
     limits = node.limits
+    determinism = materials.plan.determinism
     return TaskDocument(
         job=materials.job_id,
         node=node.name,
@@ -94,11 +95,13 @@ def task_document(
             wall_seconds=limits.wall_seconds,
             cpu_seconds=limits.cpu_seconds,
             stderr_bytes=limits.stderr_bytes,
+            fuel=limits.fuel if determinism == "strict" else None,
         ),
         ok_exit=node.ok_exit,
         clock_nanoseconds=materials.plan.clock_nanoseconds,
         seed=materials.plan.node_seed(node),
         inline_bytes=materials.inline_bytes,
+        determinism=determinism,
     )
 
 
