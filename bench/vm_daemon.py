@@ -56,6 +56,13 @@ class Native:
         """Seconds of the static C hello."""
         return self.spawn(rounds, self.path, "hello")
 
+    def spawn_first_byte(
+        self, rounds: int, *command: str | Path
+    ) -> tuple[list[float], list[float]]:
+        """Seconds to the first byte in a pipe, and to the end."""
+        both = self._run("first", rounds, *command)
+        return both[::2], both[1::2]
+
     def _run(self, *words: object) -> list[float]:
         cores = sorted(os.sched_getaffinity(0))
         pin = ["taskset", "-c", str(cores[-1])]
@@ -87,16 +94,16 @@ def gcc(source: Path, folder: Path, *libraries: str) -> Path:
     return program
 
 
-def compiled(name: str, folder: Path, modules: Path = GUESTS) -> Program:
-    """Compile a guest into a cache in `folder`."""
-    command = [ZVM, "compile", "--cache", folder / "cache"]
-    module = modules / f"{name}.wasm"
-    done = subprocess.run(
-        [*command, module], check=True, stdout=subprocess.PIPE
-    )
+def compiled(
+    guest: str | Path, folder: Path, modules: Path = GUESTS
+) -> Program:
+    """Compile a guest, by name or file, into a cache in `folder`."""
+    path = guest if isinstance(guest, Path) else modules / f"{guest}.wasm"
+    command = [ZVM, "compile", "--cache", folder / "cache", path]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     answer = json.loads(done.stdout)
     fd = os.open(answer["artefact"], os.O_RDONLY | os.O_CLOEXEC)
-    return Program(name, fd, answer["sha256"])
+    return Program(path.stem, fd, answer["sha256"])
 
 
 def manifest_of(

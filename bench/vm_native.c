@@ -3,6 +3,8 @@
  *
  *   floor N          fork, _exit, wait; with 16 MiB of memory touched
  *   spawn N CMD...   posix_spawn of CMD with its output thrown away, wait
+ *   first N CMD...   the same with its output in a pipe: two numbers each, to the
+ *                    first byte and to the end
  *   hello            what is spawned: one write
  */
 
@@ -60,16 +62,40 @@ static int run_spawn(int rounds, char **command, long long *samples) {
     return 0;
 }
 
+static int run_first(int rounds, char **command, long long *samples) {
+    for (int round = 0; round < rounds; round++) {
+        int ends[2];
+        char text[4096];
+        posix_spawn_file_actions_t actions;
+        if (pipe2(ends, O_CLOEXEC)) return 2;
+        posix_spawn_file_actions_init(&actions);
+        posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
+        long long began = now();
+        pid_t child;
+        if (posix_spawnp(&child, command[0], &actions, NULL, command, environ))
+            return 2;
+        close(ends[1]);
+        if (read(ends[0], text, sizeof text) <= 0) return 2;
+        samples[2 * round] = now() - began;
+        wait_for(child);
+        samples[2 * round + 1] = now() - began;
+        close(ends[0]);
+        posix_spawn_file_actions_destroy(&actions);
+    }
+    return 0;
+}
+
 int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "hello") == 0)
         return write(1, "Hello, World!\n", 14) == 14 ? 0 : 1;
     if (argc < 3) return 64;
     int rounds = atoi(argv[2]);
-    long long *samples = calloc(rounds, sizeof *samples);
-    int failed = strcmp(argv[1], "floor") == 0
-                     ? run_floor(rounds, samples)
-                     : run_spawn(rounds, argv + 3, samples);
-    for (int round = 0; !failed && round < rounds; round++)
-        printf("%lld\n", samples[round]);
+    int each = strcmp(argv[1], "first") == 0 ? 2 : 1;
+    long long *samples = calloc(rounds * each, sizeof *samples);
+    int failed = strcmp(argv[1], "floor") == 0 ? run_floor(rounds, samples)
+                 : each == 2 ? run_first(rounds, argv + 3, samples)
+                             : run_spawn(rounds, argv + 3, samples);
+    for (int i = 0; !failed && i < rounds * each; i++)
+        printf("%lld\n", samples[i]);
     return failed;
 }

@@ -66,6 +66,10 @@ pub struct Layer {
     pub descriptor: usize,
     pub sha256: String,
     pub name: String,
+    /// It is the operator's, and the same for all: a process may have it mapped
+    /// and indexed before it has a job.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub system: bool,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -174,6 +178,13 @@ impl Manifest {
     /// The generator's seed.
     pub fn seed_bytes(&self) -> Option<[u8; 32]> {
         parse_digest(&self.seed)
+    }
+
+    /// The lowest layers, as far as they are system images, topmost first.
+    pub fn system_layers(&self) -> &[Layer] {
+        let users = self.layers.iter().rposition(|layer| !layer.system);
+        let first = users.map_or(0, |last| last + 1);
+        self.layers.get(first..).unwrap_or_default()
     }
 
     /// The descriptor of each entry, in the order program, layers, channels.

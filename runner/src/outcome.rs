@@ -26,7 +26,7 @@ pub enum Limit {
 
 impl Limit {
     /// All limits, in the order of their bits in the ledger.
-    pub const ALL: [Limit; 10] = [
+    pub const ALL: [Limit; 11] = [
         Limit::WallSeconds,
         Limit::CpuSeconds,
         Limit::MemoryBytes,

@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -11,7 +13,7 @@ use serde_json::{Value, json};
 use support::daemon::{
     Client, Daemon, error_of, is_dead, is_gone, nulls, packet, signal, wait_for, waiting,
 };
-use support::{Session, assert_outcome};
+use support::{Session, assert_outcome, folder};
 
 fn hashing() -> Session {
     Session::new("cat")
@@ -240,6 +242,89 @@ fn no_process_ever_has_anothers_program_mapped() {
         (!names.is_empty()).then_some(names.len())
     });
     assert_eq!(mapped, 1);
+}
+
+/// A tar of these files and contents, in the place of one that is there.
+fn image(folder: &Path, name: &str, files: &[(&str, &str)]) -> PathBuf {
+    let root = folder.join(format!("{name}.files"));
+    for (path, content) in files {
+        let path = root.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    let (new, tar) = (folder.join("new"), folder.join(name));
+    let mut command = Command::new("tar");
+    let made = command.arg("-C").arg(root).arg("-cf").arg(&new).arg(".");
+    assert!(made.status().unwrap().success());
+    std::fs::rename(new, &tar).unwrap();
+    tar
+}
+
+#[test]
+fn system_images_come_with_the_program_and_users_images_with_the_job() {
+    let daemon = Daemon::start(&[]);
+    let mut client = daemon.client();
+    let folder = folder("images");
+    let system = image(&folder, "system.tar", &[("usr/a", "1"), ("usr/b", "2")]);
+    let user = image(&folder, "user.tar", &[("usr/a", "the user's"), ("c", "3")]);
+    let listing = || {
+        Session::new("read_dir").args(&["/usr"]).output(
+            "/dev/stdout",
+            "sequential",
+            1 << 16,
+        )
+    };
+    let alone = || listing().system_layer(&system);
+    let below = || listing().layer(&user).system_layer(&system);
+    let above = || listing().system_layer(&system).layer(&user);
+    let users = || listing().layer(&system);
+    let ways: [&dyn Fn() -> Session; 4] = [&alone, &below, &above, &users];
+    for way in ways.iter().cycle().take(16) {
+        let (served, expected) = (way(), way());
+        let report = lasting(client.report(&served));
+        assert_eq!(report, lasting(expected.run()));
+        assert_eq!(
+            served.content("/dev/stdout"),
+            expected.content("/dev/stdout")
+        );
+    }
+    wait_for("both kinds of pools", || {
+        (client.status()["programs"] == 2).then_some(())
+    });
+    let holders = |name: &str| {
+        let idle = daemon.named("zvm-idle").into_iter();
+        let maps = idle.map(|pid| std::fs::read_to_string(format!("/proc/{pid}/maps")));
+        let with = maps.filter(|maps| maps.as_ref().is_ok_and(|m| m.contains(name)));
+        with.count()
+    };
+    wait_for("processes that have the system image", || {
+        (holders("/system.tar") > 0).then_some(())
+    });
+    assert_eq!(holders("/user.tar"), 0);
+
+    // The same name and the same claim, but another file.
+    image(&folder, "system.tar", &[("usr/a", "changed")]);
+    for _ in 0..4 {
+        let session = alone();
+        client.report(&session);
+        let text = String::from_utf8(session.content("/dev/stdout")).unwrap();
+        assert!(text.contains("7 /usr/a"), "{text}");
+    }
+}
+
+#[test]
+fn a_system_image_that_is_no_tar_is_refused_each_time_and_hurts_nobody() {
+    let daemon = Daemon::start(&[]);
+    let mut client = daemon.client();
+    let bad = folder("images").join("bad.tar");
+    std::fs::write(&bad, [1; 2048]).unwrap();
+    for _ in 0..4 {
+        let answer = client.run(&Session::new("hello").system_layer(&bad));
+        let (code, message) = error_of(&answer);
+        assert_eq!(code, "bad_layer", "{message}");
+        assert!(message.contains("is no tar"), "{message}");
+        assert_outcome(&client.report(&Session::new("hello")), "exit", "0");
+    }
 }
 
 #[test]

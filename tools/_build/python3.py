@@ -142,7 +142,8 @@ def write_entry(shop: Workshop) -> None:
     header = f"#define IMAGE_ENVIRON {', '.join(texts)}\n"
     (programs / "image_environ.h").write_text(header)
     shutil.copy(RECIPE / "template.c", programs / "python.c")
-    for name in ("image_environ.h", "python.c"):
+    shutil.copy(RECIPE / "ending.c", programs)
+    for name in ("image_environ.h", "ending.c", "python.c"):
         os.utime(programs / name, (0, 0))
 
 

@@ -50,6 +50,7 @@ from zerocloud.protocol import frames
 from zerocloud.protocol.manifest import (
     Manifest,
     ManifestFile,
+    ManifestLayer,
     ManifestLimits,
 )
 from zerocloud.protocol.report import ExecutorNotes, Report
@@ -451,7 +452,12 @@ def _manifest(
         args=task.args,
         env=merge_env(layers, task.env),
         layers=tuple(
-            ManifestFile(1 + index, layer.image.sha256, layer.image.device)
+            ManifestLayer(
+                1 + index,
+                layer.image.sha256,
+                layer.image.device,
+                system=layer.image.kind == "system",
+            )
             for index, layer in enumerate(layers)
         ),
         channels=channels.build(task, 1 + len(layers)),

@@ -27,7 +27,7 @@ Direction = Literal["read", "write"]
 
 @dataclass(frozen=True)
 class ManifestFile:
-    """A compiled program (digest of its module) or a tar layer."""
+    """A compiled program; the digest is that of its module."""
 
     descriptor: int
     sha256: str
@@ -36,6 +36,27 @@ class ManifestFile:
     def as_dict(self) -> dict[str, Any]:
         """As it stands in the document."""
         return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class ManifestLayer:
+    """A tar layer.
+
+    One that is a `system` image may be mapped and indexed by a process that
+    has no job yet.
+    """
+
+    descriptor: int
+    sha256: str
+    name: str
+    system: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it stands in the document."""
+        document = dict(vars(self))
+        if not self.system:
+            del document["system"]
+        return document
 
 
 @dataclass(frozen=True)
@@ -85,7 +106,7 @@ class Manifest:
     program: ManifestFile
     args: tuple[str, ...]
     env: tuple[tuple[str, str], ...]
-    layers: tuple[ManifestFile, ...]
+    layers: tuple[ManifestLayer, ...]
     channels: tuple[ManifestChannel, ...]
     limits: ManifestLimits
     clock_nanoseconds: int

@@ -194,6 +194,7 @@ mod tests {
             memory_bytes,
             seconds,
             output_bytes,
+            determinism: crate::determinism::Determinism::Default,
             compiler: PathBuf::new(),
             lockdown: crate::lockdown::Options::default(),
         }

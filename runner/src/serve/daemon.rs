@@ -32,7 +32,7 @@ use super::connection::{Action, Allowance, Connection, PATIENCE, Request};
 use super::digesting::{self, Digesting};
 use super::endpoint::{Endpoint, check_peer};
 use super::job::{Account, Finished, Job, Running, Stage, answer};
-use super::nursery::{Answer, Born, GENERAL, Key, Nursery, PoolId, Spare};
+use super::nursery::{Answer, Born, GENERAL, Key, Nursery, PoolId, Spare, files_of_key};
 use super::packet;
 use super::poller::{Alarm, ConnectionId, Poller, ProcessId, Token};
 use super::protocol::{self, Welcome};

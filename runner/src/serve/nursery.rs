@@ -49,26 +49,61 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 /// Programs that came once, remembered for the next time.
 const MAX_SEEN: usize = 256;
 
-/// A program as an artefact: another file is another one, whatever it claims.
+/// A program as an artefact, and the system images that it comes with: another file
+/// is another one, whatever it claims.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
-    sha256: String,
     kind: Kind,
+    program: KeyFile,
+    /// Topmost first.
+    images: Vec<KeyFile>,
+}
+
+/// A file and the digest that it is said to have.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct KeyFile {
+    sha256: String,
     file: (u64, u64, u64, i64, i64),
 }
 
-impl Key {
-    /// The key of a manifest's program with this artefact; none if that is no file.
-    pub fn of(manifest: &Manifest, artefact: impl AsFd) -> Option<Self> {
-        let stat = rustix::fs::fstat(artefact).ok()?;
+impl KeyFile {
+    fn of(sha256: &str, fd: impl AsFd) -> Option<Self> {
+        let stat = rustix::fs::fstat(fd).ok()?;
         let size = u64::try_from(stat.st_size).ok()?;
         let time = (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).ok()?);
-        Some(Key {
-            sha256: manifest.program.sha256.clone(),
-            kind: Kind::of(manifest),
+        Some(KeyFile {
+            sha256: sha256.to_owned(),
             file: (stat.st_dev, stat.st_ino, size, time.0, time.1),
         })
     }
+}
+
+impl Key {
+    /// The key of a manifest's program with its descriptors; none if those are no
+    /// files.
+    pub fn of(manifest: &Manifest, fds: &[OwnedFd]) -> Option<Self> {
+        let program = &manifest.program;
+        let images = manifest.system_layers().iter();
+        let images =
+            images.map(|image| KeyFile::of(&image.sha256, fds.get(image.descriptor)?));
+        Some(Key {
+            kind: Kind::of(manifest),
+            program: KeyFile::of(&program.sha256, fds.get(program.descriptor)?)?,
+            images: images.collect::<Option<_>>()?,
+        })
+    }
+}
+
+/// Copies of the descriptors whose files a key names: the artefact, the images.
+pub fn files_of_key(
+    manifest: &Manifest,
+    fds: &[OwnedFd],
+) -> std::io::Result<Vec<OwnedFd>> {
+    let images = manifest.system_layers().iter();
+    let places = std::iter::once(manifest.program.descriptor)
+        .chain(images.map(|image| image.descriptor));
+    let files = places.filter_map(|place| fds.get(place));
+    files.map(OwnedFd::try_clone).collect()
 }
 
 /// A process that waits.
@@ -273,14 +308,19 @@ impl Nursery {
         }
     }
 
+    /// Whether [`Nursery::learn`] would do anything.
+    pub fn is_new(&self, key: &Key) -> bool {
+        self.max_programs > 0 && !self.closing && !self.by_key.contains_key(key)
+    }
+
     /// Remembers a program that has run, and gives it a pool when it comes again.
     pub fn learn(
         &mut self,
         key: Key,
-        artefact: impl FnOnce() -> std::io::Result<OwnedFd>,
+        files: Vec<OwnedFd>,
         now: Instant,
     ) -> Result<(), Error> {
-        if self.max_programs == 0 || self.closing || self.by_key.contains_key(&key) {
+        if !self.is_new(&key) {
             return Ok(());
         }
         let Some(at) = self.seen.iter().position(|seen| *seen == key) else {
@@ -292,19 +332,19 @@ impl Nursery {
         if self.by_key.len() >= self.max_programs && !self.evict() {
             return Ok(());
         }
-        let artefact = artefact().map_err(|error| Error::failure("dup", error))?;
-        self.order_zygote(key, artefact, now)
+        self.order_zygote(key, files, now)
     }
 
     fn order_zygote(
         &mut self,
         key: Key,
-        artefact: OwnedFd,
+        files: Vec<OwnedFd>,
         now: Instant,
     ) -> Result<(), Error> {
         let order = Order::Zygote {
             kind: key.kind,
-            sha256: key.sha256.clone(),
+            sha256: key.program.sha256.clone(),
+            images: key.images.iter().map(|file| file.sha256.clone()).collect(),
         };
         let id = self.next_pool;
         let general = self.pools.get_mut(&GENERAL);
@@ -313,12 +353,9 @@ impl Nursery {
         };
         let (control, theirs) =
             packet::pair().map_err(|errno| Error::failure("socketpair", errno))?;
-        zygote.order(
-            &order,
-            vec![theirs, artefact],
-            Expected::Zygote { pool: id, control },
-            now,
-        );
+        let mut fds = vec![theirs];
+        fds.extend(files);
+        zygote.order(&order, fds, Expected::Zygote { pool: id, control }, now);
         self.next_pool += 1;
         self.by_key.insert(key.clone(), id);
         self.pools.insert(id, Pool::new(Some(key), now));

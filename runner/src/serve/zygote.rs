@@ -2,9 +2,11 @@
 //!
 //! It is started by the daemon as a program of its own, so that it has nothing of
 //! the daemon's memory, and therefore nothing of any job's: what a VM inherits is
-//! this. It holds one engine and at most one program; a VM never has the code of
-//! another one's program mapped. It never learns of a job: orders carry sockets and
-//! ledgers, and it is the forked process that then waits for a manifest (`idle`).
+//! this. It holds one engine and at most one program with the system images that it
+//! comes with, mapped and indexed; a VM never has the code of another one's program
+//! mapped, and no user's image is ever here. It never learns of a job: orders carry
+//! sockets and ledgers, and it is the forked process that then waits for a manifest
+//! (`idle`).
 //!
 //! Its children are the daemon's (CLONE_PARENT): the daemon waits for them, and they
 //! and this process die with it. Single-threaded, as whatever forks must be.
@@ -12,8 +14,9 @@
 //! ```text
 //! order   F  fork a process that waits: capacity of its ledger
 //!            + its socket, its ledger
-//!         Z  fork a zygote for a program: stack, SHA-256 of the module (S: strict)
-//!            + its control socket, the artefact
+//!         Z  fork a zygote for a program: stack, SHA-256 of the module, and of each
+//!            system image that it comes with, topmost first (S: strict)
+//!            + its control socket, the artefact, the images
 //! reply   the number of the new process, or minus an errno; four bytes
 //! ```
 
@@ -44,19 +47,20 @@ pub const TITLE_BYTES: usize = 256;
 /// How this process shows in the process table.
 pub const NAME: &std::ffi::CStr = c"zvm-zygote";
 
-const ORDER_BYTES: usize = 128;
+/// Length of a digest in hexadecimal.
+const DIGEST_BYTES: usize = 64;
+/// Room for an order with as many images as a manifest may have.
+const ORDER_BYTES: usize = 16 + DIGEST_BYTES * 65;
 
 /// An order of the daemon's, without its descriptors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     /// The ledger's capacity: channels, bytes of stderr.
-    Fork {
-        channels: u32,
-        stderr_bytes: u32,
-    },
+    Fork { channels: u32, stderr_bytes: u32 },
     Zygote {
         kind: Kind,
         sha256: String,
+        images: Vec<String>,
     },
 }
 
@@ -72,13 +76,18 @@ impl Order {
                 bytes.extend(stderr_bytes.to_ne_bytes());
                 bytes
             }
-            Order::Zygote { kind, sha256 } => {
+            Order::Zygote {
+                kind,
+                sha256,
+                images,
+            } => {
                 let mut bytes = vec![match kind.determinism {
                     Determinism::Default => b'Z',
                     Determinism::Strict => b'S',
                 }];
                 bytes.extend(kind.stack_bytes.to_ne_bytes());
                 bytes.extend(sha256.as_bytes());
+                bytes.extend(images.concat().as_bytes());
                 bytes
             }
         }
@@ -96,6 +105,12 @@ impl Order {
             }
             b'Z' | b'S' => {
                 let (stack_bytes, rest) = rest.split_first_chunk()?;
+                let (digests, rest) = rest.as_chunks::<DIGEST_BYTES>();
+                let digests = digests.iter().map(|hex| String::from_utf8(hex.to_vec()));
+                let mut digests: Vec<String> = digests.collect::<Result<_, _>>().ok()?;
+                if digests.is_empty() || !rest.is_empty() {
+                    return None;
+                }
                 Some(Order::Zygote {
                     kind: Kind {
                         stack_bytes: u64::from_ne_bytes(*stack_bytes),
@@ -104,7 +119,8 @@ impl Order {
                             _ => Determinism::Default,
                         },
                     },
-                    sha256: String::from_utf8(rest.to_vec()).ok()?,
+                    sha256: digests.remove(0),
+                    images: digests,
                 })
             }
             _ => None,
@@ -200,7 +216,7 @@ impl Zygote {
                 Ok(Fork::Parent(pid)) => pid.as_raw_nonzero().get(),
                 Ok(Fork::Child) => {
                     drop(std::mem::replace(&mut control, first));
-                    match self.become_child(order, &mut control, second) {
+                    match self.become_child(order, &mut control, second, fds.collect()) {
                         Some(status) => return status,
                         None => continue,
                     }
@@ -221,6 +237,7 @@ impl Zygote {
         order: Order,
         socket: &mut OwnedFd,
         second: OwnedFd,
+        others: Vec<OwnedFd>,
     ) -> Option<u8> {
         if let Err(error) = die_with(self.daemon) {
             return Some(crate::exit::of_error(&error));
@@ -242,18 +259,34 @@ impl Zygote {
                 };
                 idle::wait(waiting)
             }
-            Order::Zygote { kind, sha256 } => match self.keep(kind, second, &sha256) {
-                Ok(()) => None,
-                Err(error) => Some(crate::exit::of_error(&error)),
-            },
+            Order::Zygote {
+                kind,
+                sha256,
+                images,
+            } => {
+                let images = images.into_iter().zip(others).collect();
+                match self.keep(kind, second, &sha256, images) {
+                    Ok(()) => None,
+                    Err(error) => Some(crate::exit::of_error(&error)),
+                }
+            }
         }
     }
 
-    fn keep(&mut self, kind: Kind, program: OwnedFd, sha256: &str) -> Result<(), Error> {
+    fn keep(
+        &mut self,
+        kind: Kind,
+        program: OwnedFd,
+        sha256: &str,
+        images: Vec<(String, OwnedFd)>,
+    ) -> Result<(), Error> {
         if kind != self.warm.kind() {
             self.warm = Warm::new(kind)?;
         }
         let program = File::from(program);
+        if !images.is_empty() {
+            self.warm.keep_images(images)?;
+        }
         let mut before = sys::open_descriptors()?;
         before.retain(|fd| *fd != program.as_raw_fd());
         self.warm.keep(program, sha256)?;
@@ -287,9 +320,16 @@ mod tests {
                 determinism,
             },
             sha256: "5e".repeat(32),
+            images: Vec::new(),
         };
         let (usual, strict) = (Determinism::Default, Determinism::Strict);
-        for order in [fork, zygote(usual), zygote(strict)] {
+        let with_images = Order::Zygote {
+            kind: Kind::USUAL,
+            sha256: "5e".repeat(32),
+            images: vec!["1a".repeat(32); 64],
+        };
+        assert!(with_images.to_bytes().len() <= ORDER_BYTES);
+        for order in [fork, zygote(usual), zygote(strict), with_images] {
             assert_eq!(Order::parse(&order.to_bytes()), Some(order));
         }
         for bytes in [&b""[..], b"F", b"F1234567", b"Z123", b"Q12345678"] {

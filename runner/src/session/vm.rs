@@ -92,7 +92,9 @@ pub(crate) fn run_session(
         setting,
     } = session;
     let channels = open_channels(&manifest, channels, ledger, setting)?;
-    let layers = map_layers(&manifest, layers)?;
+    let images = warm.and_then(|warm| warm.images(&manifest));
+    let mapped = images.map_or(0, |(_, count)| count);
+    let layers = map_layers(&manifest, layers, mapped)?;
     let loaded;
     let ready = match warm.and_then(|warm| warm.program(&manifest)) {
         Some(ready) => ready,
@@ -103,7 +105,11 @@ pub(crate) fn run_session(
     };
     plan.seal(Filter::Vm)?;
 
-    let tree = Tree::new(layers).map_err(bad_layer)?;
+    let tree = match images {
+        Some((images, _)) => Tree::over(&images.stack, layers),
+        None => Tree::new(layers),
+    };
+    let tree = tree.map_err(bad_layer)?;
     let limits = manifest.limits;
     let wasi = Wasi::new(wasi_config(manifest, tree, channels, ledger)?);
     let Ended { outcome, wasi } = run(ready, wasi, ledger, &limits)?;
@@ -226,8 +232,14 @@ fn check_staged(channel: Channel, setting: Setting) -> Result<Channel, String> {
     }
 }
 
-fn map_layers(manifest: &Manifest, fds: Vec<OwnedFd>) -> Result<Vec<TarLayer>, Error> {
-    let entries = manifest.layers.iter().zip(fds);
+/// Maps the layers, but for the lowest ones that are `mapped` already.
+fn map_layers(
+    manifest: &Manifest,
+    fds: Vec<OwnedFd>,
+    mapped: usize,
+) -> Result<Vec<TarLayer>, Error> {
+    let count = fds.len().saturating_sub(mapped);
+    let entries = manifest.layers.iter().zip(fds).take(count);
     let layers = entries.map(|(entry, fd)| TarLayer::open_to_index(fd, &entry.name));
     layers.collect::<Result<_, _>>().map_err(bad_layer)
 }

@@ -1,10 +1,13 @@
-//! What a process can hold before it knows its job: an engine, perhaps a program.
+//! What a process can hold before it knows its job: an engine, perhaps a program and
+//! the system images that it comes with.
 //!
-//! A process that waits for its job (`serve::idle`) inherits both from the one that
-//! forked it. A program is there for sessions of that program only, so that no VM
-//! ever has another one's code mapped.
+//! A process that waits for its job (`serve::idle`) inherits them from the one that
+//! forked it. They are there for sessions of that program over those images only, so
+//! that no VM ever has another one's code mapped. Users' images are never held.
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use wasmtime::Engine;
 
@@ -13,6 +16,7 @@ use crate::determinism::Determinism;
 use crate::engine;
 use crate::error::{Code, Error};
 use crate::guest::run::{Ready, prepare};
+use crate::guest::tree::{Stack, TarLayer};
 use crate::manifest::Manifest;
 use crate::sys;
 
@@ -37,10 +41,18 @@ impl Kind {
     }
 }
 
+/// System images, mapped and indexed.
+pub struct Images {
+    /// Their SHA-256, topmost first.
+    sha256: Vec<String>,
+    pub stack: Arc<Stack>,
+}
+
 pub struct Warm {
     engine: Engine,
     kind: Kind,
     program: Option<(String, Ready)>,
+    images: Option<Images>,
 }
 
 impl Warm {
@@ -52,6 +64,7 @@ impl Warm {
             engine,
             kind,
             program: None,
+            images: None,
         })
     }
 
@@ -73,6 +86,28 @@ impl Warm {
         let ready = self.load(program, sha256)?;
         self.program = Some((sha256.to_owned(), ready));
         Ok(())
+    }
+
+    /// Maps and indexes system images, topmost first, and keeps them.
+    pub fn keep_images(&mut self, images: Vec<(String, OwnedFd)>) -> Result<(), Error> {
+        let bad = |error| Error::refused(Code::BadLayer, format!("{error}"));
+        let (sha256, files): (Vec<_>, Vec<_>) = images.into_iter().unzip();
+        let layers = files
+            .into_iter()
+            .map(|fd| TarLayer::open_to_index(fd, "image"));
+        let layers = layers.collect::<Result<_, _>>().map_err(bad)?;
+        let stack = Arc::new(Stack::new(layers).map_err(bad)?);
+        self.images = Some(Images { sha256, stack });
+        Ok(())
+    }
+
+    /// The system images of the manifest, if they are those that are kept here; how
+    /// many of its layers, the lowest ones, they are.
+    pub fn images(&self, manifest: &Manifest) -> Option<(&Images, usize)> {
+        let images = self.images.as_ref()?;
+        let named = manifest.system_layers();
+        let same = named.iter().map(|layer| &layer.sha256).eq(&images.sha256);
+        (same && !named.is_empty()).then_some((images, named.len()))
     }
 
     /// The program that the manifest names, if it is the one kept here and the

@@ -282,6 +282,15 @@ impl Session {
         self
     }
 
+    /// As `layer`, of the operator's.
+    #[allow(dead_code, reason = "tests of the daemon use it")]
+    pub fn system_layer(self, tar: &Path) -> Self {
+        let mut session = self.layer(tar);
+        let layers = session.manifest["layers"].as_array_mut().unwrap();
+        layers.last_mut().unwrap()["system"] = json!(true);
+        session
+    }
+
     /// Puts another file in the place of descriptor `index`.
     pub fn redirect(mut self, index: usize, redirection: String) -> Self {
         self.redirections[index] = redirection;

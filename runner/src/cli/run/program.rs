@@ -35,6 +35,7 @@ impl OpenLayer {
             descriptor: self.index,
             sha256: self.sha256.clone(),
             name: self.name.clone(),
+            system: false,
         }
     }
 

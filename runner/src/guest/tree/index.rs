@@ -1,16 +1,18 @@
 //! The merged index of all layers: an arena of nodes and one hash table from
 //! (parent, name) to node.
 //!
-//! Built at each start of a VM, so it is cheap: one pass over the headers, no
-//! string is copied, and consecutive entries of one directory find their parent
-//! without a lookup. Lists of children are made when a directory is first read.
+//! It is cheap to build: one pass over the headers, no string is copied, and
+//! consecutive entries of one directory find their parent without a lookup. Lists
+//! of children are made when a directory is first read.
 //!
-//! Layers are added from the lowest up, each over what is there. A replaced file
-//! keeps its node; a directory that a file replaces is left behind unreachable,
-//! with all that is under it.
+//! Layers are added from the lowest up (`stack`), each over what is there. A
+//! replaced file keeps its node; a directory that a file replaces is left behind
+//! unreachable, with all that is under it.
 
-use super::builder::Builder;
+use std::sync::Arc;
+
 use super::children::Children;
+use super::stack::Stack;
 use super::{MAX_ENTRIES, TarLayer, TreeError};
 
 /// Number of a node. Depends on the layers alone, so it serves as inode number.
@@ -24,9 +26,9 @@ pub const DETACHED: NodeId = NodeId::MAX;
 
 /// The two directories that belong to the VM. They are nodes of the tree too, so
 /// that they are found and listed like all others.
-const RESERVED: &[u8] = b"devtmp";
+pub const RESERVED: &[u8] = b"devtmp";
 /// The layer of these two.
-const NO_LAYER: u32 = u32::MAX;
+pub const NO_LAYER: u32 = u32::MAX;
 
 /// What a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +57,7 @@ pub enum Content {
 pub struct Record {
     pub parent: NodeId,
     pub hash: u32,
-    /// The layer that name and content are in.
+    /// The layer that name and content are in, from the lowest up.
     pub layer: u32,
     pub name: Span,
     pub content: Content,
@@ -65,8 +67,7 @@ pub struct Record {
 
 /// The read-only files of a guest.
 pub struct Tree {
-    layers: Vec<TarLayer>,
-    index: Index,
+    stack: Arc<Stack>,
     /// Children of all directories, grouped by parent; made at first use.
     children: Option<Children>,
 }
@@ -75,33 +76,39 @@ impl Tree {
     /// Indexes `layers`, topmost first.
     ///
     /// Fails when a layer is not a tar, or holds what a tree cannot.
-    pub fn new(mut layers: Vec<TarLayer>) -> Result<Self, TreeError> {
-        let mut index = Index::new();
-        let (dev, tmp) = RESERVED.split_at(3);
-        for name in [dev, tmp] {
-            let layers = &layers;
-            Builder::new(&mut index, layers, NO_LAYER)
-                .insert(ROOT, name, hash(ROOT, name), Content::Directory, None)
-                .map_err(|message| TreeError::new("", message))?;
+    pub fn new(layers: Vec<TarLayer>) -> Result<Self, TreeError> {
+        Stack::new(layers).map(|stack| Tree::of(Arc::new(stack)))
+    }
+
+    /// Indexes `layers`, topmost first, over a stack that is indexed already.
+    pub fn over(base: &Arc<Stack>, layers: Vec<TarLayer>) -> Result<Self, TreeError> {
+        if layers.is_empty() {
+            return Ok(Tree::of(Arc::clone(base)));
         }
-        for (number, layer) in layers.iter().enumerate().rev() {
-            let number = u32::try_from(number).unwrap_or(u32::MAX);
-            Builder::new(&mut index, &layers, number)
-                .add_all(layer)
-                .map_err(|message| TreeError::new(layer.name(), message))?;
-        }
-        layers.iter_mut().for_each(TarLayer::close_file);
-        Ok(Tree {
-            layers,
-            index,
+        Stack::over(base, layers).map(|stack| Tree::of(Arc::new(stack)))
+    }
+
+    fn of(stack: Arc<Stack>) -> Self {
+        Tree {
+            stack,
             children: None,
-        })
+        }
+    }
+
+    /// How many layers lie over each other.
+    pub fn layers(&self) -> usize {
+        self.stack.layers.len()
     }
 
     /// The node called `name` in directory `parent`.
     pub fn lookup(&self, parent: NodeId, name: &[u8]) -> Option<NodeId> {
         let hash = hash(parent, name);
-        match self.index.find(&self.layers, parent, name, hash).slot {
+        match self
+            .stack
+            .index
+            .find(&self.stack.layers, parent, name, hash)
+            .slot
+        {
             Slot::Taken(_, id) => Some(id),
             Slot::Free(_) => None,
         }
@@ -109,10 +116,10 @@ impl Tree {
 
     /// What `id` is. An unknown id is an empty directory.
     pub fn node(&self, id: NodeId) -> Node<'_> {
-        let Some(record) = self.index.record(id) else {
+        let Some(record) = self.stack.index.record(id) else {
             return Node::Directory;
         };
-        let bytes = |span| bytes_of(&self.layers, record.layer, span);
+        let bytes = |span| bytes_of(&self.stack.layers, record.layer, span);
         match record.content {
             Content::Directory => Node::Directory,
             Content::File(span) => Node::File(bytes(span)),
@@ -122,29 +129,31 @@ impl Tree {
 
     /// The directory that holds `id`; the root holds itself.
     pub fn parent(&self, id: NodeId) -> NodeId {
-        self.index.record(id).map_or(ROOT, |record| record.parent)
+        self.stack
+            .index
+            .record(id)
+            .map_or(ROOT, |record| record.parent)
     }
 
     pub fn name(&self, id: NodeId) -> &[u8] {
-        let record = self.index.record(id);
+        let record = self.stack.index.record(id);
         record.map_or(b"", |record| {
-            bytes_of(&self.layers, record.layer, record.name)
+            bytes_of(&self.stack.layers, record.layer, record.name)
         })
     }
 
     /// Seconds since 1970, as the layer says; `None` for a directory that no
     /// layer lists.
     pub fn modified_seconds(&self, id: NodeId) -> Option<u64> {
-        self.index.record(id)?.modified_seconds
+        self.stack.index.record(id)?.modified_seconds
     }
 
     /// The nodes in directory `id`, sorted by the bytes of their names.
     pub fn children(&mut self, id: NodeId) -> &[NodeId] {
         let children = self
             .children
-            .get_or_insert_with(|| Children::group(&self.index));
-        let layers = &self.layers;
-        let index = &self.index;
+            .get_or_insert_with(|| Children::group(&self.stack.index));
+        let Stack { layers, index } = &*self.stack;
         children.sorted(id, |id| {
             let record = index.record(id);
             record.map_or(b"", |record| bytes_of(layers, record.layer, record.name))
@@ -156,19 +165,19 @@ impl Tree {
 impl std::fmt::Debug for Tree {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_list()
-            .entries(self.layers.iter().map(TarLayer::name))
+            .entries(self.stack.layers.iter().map(|layer| layer.name()))
             .finish()
     }
 }
 
-pub fn bytes_of(layers: &[TarLayer], layer: u32, span: Span) -> &[u8] {
+pub fn bytes_of(layers: &[Arc<TarLayer>], layer: u32, span: Span) -> &[u8] {
     let end = span.start.saturating_add(span.length);
     all_bytes(layers, layer)
         .get(span.start..end)
         .unwrap_or_default()
 }
 
-pub fn all_bytes(layers: &[TarLayer], layer: u32) -> &[u8] {
+pub fn all_bytes(layers: &[Arc<TarLayer>], layer: u32) -> &[u8] {
     match layers.get(layer as usize) {
         Some(layer) => layer.bytes(),
         None if layer == NO_LAYER => RESERVED,
@@ -177,6 +186,7 @@ pub fn all_bytes(layers: &[TarLayer], layer: u32) -> &[u8] {
 }
 
 /// Nodes and the open-addressing table that finds them.
+#[derive(Clone)]
 pub struct Index {
     pub records: Vec<Record>,
     /// Node ids; `ROOT` marks a free slot, as the root has no name. The length
@@ -196,7 +206,7 @@ pub struct Found {
 }
 
 impl Index {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let root = Record {
             parent: ROOT,
             hash: 0,
@@ -217,7 +227,7 @@ impl Index {
 
     pub fn find(
         &self,
-        layers: &[TarLayer],
+        layers: &[Arc<TarLayer>],
         parent: NodeId,
         name: &[u8],
         hash: u32,

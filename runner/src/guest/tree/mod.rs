@@ -24,10 +24,12 @@ mod header;
 mod index;
 mod layer;
 mod pax;
+mod stack;
 
 pub use error::TreeError;
 pub use index::{Node, NodeId, ROOT, Tree};
 pub use layer::TarLayer;
+pub use stack::Stack;
 
 /// Longest path of an entry, or of a symbolic link's target, in bytes.
 pub const MAX_PATH_BYTES: usize = 4096;

@@ -186,6 +186,7 @@ pub mod sizes {
 /// What `*_filestat_get` tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Filestat {
+    pub device: u64,
     pub inode: u64,
     pub file_type: FileType,
     pub links: u64,
@@ -213,10 +214,9 @@ impl Times {
 }
 
 impl Filestat {
-    /// The device is always 1.
     pub fn encode(&self) -> [u8; sizes::FILESTAT] {
         encode_words([
-            1,
+            self.device,
             self.inode,
             u64::from(self.file_type as u8),
             self.links,
@@ -283,6 +283,7 @@ mod tests {
     #[test]
     fn filestat_has_its_fields_where_the_specification_puts_them() {
         let stat = Filestat {
+            device: 1,
             inode: 2,
             file_type: FileType::RegularFile,
             links: 3,

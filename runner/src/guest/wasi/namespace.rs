@@ -135,6 +135,9 @@ impl Namespace {
         // Apart for the three, never 0, and the same in every run of a job.
         let inode = |base: u64, number: u64| (base << 32) + number + 1;
         let start = self.start_nanoseconds;
+        // By which a program can tell that images were laid over the one that it
+        // comes from.
+        let file_system = (self.tree.layers() as u64).max(1);
         match place {
             Place::Layer(id) => {
                 let (file_type, size) = match self.tree.node(id) {
@@ -148,6 +151,7 @@ impl Namespace {
                 let nanoseconds =
                     seconds.and_then(|time| time.checked_mul(1_000_000_000));
                 Ok(Filestat {
+                    device: file_system,
                     inode: inode(0, u64::from(id)),
                     file_type,
                     links: 1,
@@ -160,6 +164,7 @@ impl Namespace {
                 let file_type = device
                     .map_or(FileType::Directory, |device| device.file_type(channels));
                 Ok(Filestat {
+                    device: file_system,
                     inode: inode(1, u64::from(id)),
                     file_type,
                     links: 1,
@@ -170,6 +175,7 @@ impl Namespace {
             Place::Scratch(id) => {
                 let stat = self.scratch.stat(id)?;
                 Ok(Filestat {
+                    device: file_system,
                     inode: inode(2, stat.serial),
                     file_type: stat.file_type,
                     links: stat.links,

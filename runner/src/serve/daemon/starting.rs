@@ -24,8 +24,7 @@ impl Daemon {
         }
         let manifest = manifest::parse(&request.manifest, request.fds.len())?;
         check_all_named(&manifest, request.fds.len())?;
-        let artefact = request.fds.get(manifest.program.descriptor);
-        let key = artefact.and_then(|fd| Key::of(&manifest, fd));
+        let key = Key::of(&manifest, &request.fds);
         Ok(Job {
             connection: id,
             request: request.number,
@@ -123,8 +122,8 @@ impl Daemon {
         let ledger = idle::shaped(&spare.ledger, &job.manifest)
             .ok_or_else(|| Error::failure("ledger", "it is too small"))?;
         let outputs = outputs::keep_copies(&job.manifest, &job.fds)?;
-        let artefact = job.fds.get(job.manifest.program.descriptor);
-        let artefact = artefact.map(OwnedFd::try_clone);
+        let key = job.key.take().filter(|key| self.nursery.is_new(key));
+        let files = key.is_some().then(|| files_of_key(&job.manifest, &job.fds));
         let fds = std::mem::take(&mut job.fds);
         let mut outbox = idle::job_packets(&job.text, fds)?;
         job.text = Vec::new();
@@ -152,8 +151,8 @@ impl Daemon {
         let first = limits.wall_seconds.min(limits.cpu_seconds);
         let first = started + Duration::from_secs_f64(first);
         job.alarm = Some(self.poller.set(first, Alarm::Watch(id)));
-        if let (Some(key), Some(Ok(artefact))) = (job.key.take(), artefact) {
-            self.nursery.learn(key, || Ok(artefact), started)?;
+        if let (Some(key), Some(Ok(files))) = (key, files) {
+            self.nursery.learn(key, files, started)?;
         }
         Ok(())
     }

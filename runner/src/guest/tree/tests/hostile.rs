@@ -322,27 +322,3 @@ fn memory_file(bytes: &[u8]) -> OwnedFd {
     file.write_all(bytes).unwrap();
     file.into()
 }
-
-/// Looks at everything in a tree, and tells it; each name must lead back to its
-/// node.
-fn walk(tree: &mut Tree) -> Vec<String> {
-    let mut told = Vec::new();
-    let mut open = vec![ROOT];
-    while let Some(directory) = open.pop() {
-        for id in tree.children(directory).to_vec() {
-            let name = tree.name(id).to_vec();
-            assert_eq!(tree.lookup(directory, &name), Some(id));
-            assert_eq!(tree.parent(id), directory);
-            let node = tree.node(id);
-            let seconds = tree.modified_seconds(id);
-            told.push(format!("{directory}/{id} {name:?} {node:?} {seconds:?}"));
-            match node {
-                Node::Directory => open.push(id),
-                Node::File(bytes) | Node::Symlink(bytes) => {
-                    assert!(bytes.len() < 1 << 20);
-                }
-            }
-        }
-    }
-    told
-}

@@ -1,6 +1,9 @@
 //! What a tree of good layers looks like.
 
+use std::sync::Arc;
+
 use super::*;
+use crate::guest::tree::Stack;
 
 #[test]
 fn files_are_slices_of_the_layer() {
@@ -221,4 +224,37 @@ fn many_names_in_many_directories_are_all_found() {
         }
     }
     assert_eq!(count, 5000);
+}
+
+#[test]
+fn layers_over_an_indexed_stack_are_the_tree_of_all() {
+    let lower = || {
+        vec![
+            layer("middle", &[file("d/both", "middle"), file("x", "2")]),
+            layer("bottom", &[file("d/both", "bottom"), directory("d/sub")]),
+        ]
+    };
+    let uppers: [&[Vec<u8>]; 4] = [
+        &[],
+        &[file("d/both", "top"), file("d/new", "3")],
+        &[file("d", "a file over a directory")],
+        &[hard_link("link", "x")],
+    ];
+    let base = Arc::new(Stack::new(lower()).unwrap());
+    let before = walk(&mut Tree::over(&base, Vec::new()).unwrap());
+    assert_eq!(before, walk(&mut Tree::new(lower()).unwrap()));
+    for entries in uppers {
+        let upper = || vec![layer("top", entries)];
+        let all = upper().into_iter().chain(lower()).collect();
+        match (Tree::over(&base, upper()), Tree::new(all)) {
+            (Ok(mut over), Ok(mut all)) => {
+                assert_eq!((over.layers(), all.layers()), (3, 3));
+                assert_eq!(walk(&mut over), walk(&mut all));
+            }
+            (Err(over), Err(all)) => assert_eq!(over.to_string(), all.to_string()),
+            (over, all) => panic!("{over:?} {all:?}"),
+        }
+    }
+    // Whoever shares it sees nothing of that.
+    assert_eq!(walk(&mut Tree::over(&base, Vec::new()).unwrap()), before);
 }
