@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -82,6 +84,49 @@ SCRIPTS = {
 }
 
 
+# What a script leaves behind that acts when the interpreter ends; and what does
+# not, but was not written yet.
+_A = "class A:\n  def __del__(self): print('gone')\n"
+ENDINGS = {
+    "nothing": "pass",
+    "unwritten text": "import sys; print('a', end=''); sys.stderr.write('b')",
+    "unwritten bytes": "import sys; sys.stdout.buffer.write(b'a')",
+    "exit function": "import atexit; atexit.register(print, 'end')",
+    "exit function leaves": _A + "import atexit, sys\n"
+    "atexit.register(lambda: setattr(sys, 'a', A()))",
+    "finalizer": _A + "a = A()",
+    "finalizer in a cycle": _A + "a = A(); a.a = a; del a",
+    "finalizer without a dict": "class A:\n  __slots__ = ()\n"
+    "  def __del__(self): print('gone')\na = A()",
+    "finalizer in the library": _A + "import os; os.a = A()",
+    "finalizer in builtins": _A + "import builtins; builtins.a = A()",
+    "finalizer in a container": _A + "a = [{'a': (A(),)}, A]",
+    "finalizer that fails": "class A:\n  def __del__(self): 1 / 0\na = A()",
+    "generator": "def g():\n  try: yield\n  finally: print('closed')\n"
+    "g = g(); next(g)",
+    "coroutine": "async def f(): pass\nc = f()",
+    "weak reference": "import weakref\nclass A: pass\na = A()\n"
+    "r = weakref.ref(a, lambda r: print('called'))",
+    "weak finalizer": "import weakref\nclass A: pass\na = A()\n"
+    "weakref.finalize(a, print, 'finalized')",
+    "books are kept": "import collections.abc as c, weakref\n"
+    "class A: pass\na = A(); w = weakref.WeakSet([a])\n"
+    "print(isinstance(a, c.Sized), len(w))",
+    "another stdout": "import sys, io\n"
+    "sys.stdout = io.TextIOWrapper(open(1, 'wb', closefd=False))\n"
+    "print('late')",
+    "stdout kept from": "import sys, io\nprint('first')\n"
+    "sys.stdout = io.StringIO(); print('second')",
+    "no stdout": "import sys; print('a'); sys.stdout = None",
+    "closed stdout": "import sys; print('a'); sys.stdout.close()",
+    "open file": "f = open('/tmp/x', 'w'); f.write('x')",
+    "warned of": "import warnings; warnings.simplefilter('always')\n"
+    "f = open('/tmp/x', 'w', encoding='ascii'); f.write('x')",
+    "exit status": _A + "a = A(); raise SystemExit(3)",
+    "trouble": _A + "a = A(); 1 / 0",
+}
+
+
 @dataclass(frozen=True)
 class Ways:
     """Folders in which `python` is the program, and the template."""
@@ -128,6 +173,27 @@ def run_both(
     warm = run(ways.warm, args, *options, stdin=stdin)
     assert warm == cold
     return warm
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_what_a_script_leaves_behind_acts_as_it_does_natively(
+    ways: Ways, name: str
+) -> None:
+    native = subprocess.run(
+        [sys.executable, "-I", "-c", ENDINGS[name]],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+
+    status, output, errors = run_both(ways, ["-c", ENDINGS[name]], stdin=b"")
+
+    assert (status, output) == (native.returncode, native.stdout)
+    # Addresses of objects are the process's.
+    assert re.sub(rb"0x[0-9a-f]+", b"", errors) == re.sub(
+        rb"0x[0-9a-f]+", b"", native.stderr
+    )
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

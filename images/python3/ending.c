@@ -9,7 +9,8 @@
    kind, the process may just end; unobserved() says so.
 
    freeze_heap() puts what the start has made aside, as gc.freeze() does: it is
-   not the program's, it is never garbage, and no collection need walk over it.
+   not the program's, it is no garbage, and no collection need walk over it.  An
+   end that must be CPython's own takes it back.
 
    The same in the template and in the program without it.  */
 
@@ -34,22 +35,30 @@ static PyGC_Head *generation(int number)
     return &_PyInterpreterState_GET()->gc.generations[number].head;
 }
 
+static PyGC_Head *frozen(void)
+{
+    return &_PyInterpreterState_GET()->gc.permanent_generation.head;
+}
+
+/* Appends all of a list to another. */
+static void move(PyGC_Head *from, PyGC_Head *to)
+{
+    PyGC_Head *first = _PyGCHead_NEXT(from), *last = _PyGCHead_PREV(from);
+    if (first != from) {
+        PyGC_Head *end = _PyGCHead_PREV(to);
+        _PyGCHead_SET_NEXT(end, first);
+        _PyGCHead_SET_PREV(first, end);
+        _PyGCHead_SET_NEXT(last, to);
+        _PyGCHead_SET_PREV(to, last);
+    }
+    from->_gc_next = from->_gc_prev = (uintptr_t)from;
+}
+
 static void freeze_heap(void)
 {
     PyGC_Collect();
-    PyGC_Head *frozen =
-        &_PyInterpreterState_GET()->gc.permanent_generation.head;
     for (int i = 0; i < NUM_GENERATIONS; i++) {
-        PyGC_Head *list = generation(i);
-        PyGC_Head *first = _PyGCHead_NEXT(list), *last = _PyGCHead_PREV(list);
-        if (first != list) {
-            PyGC_Head *end = _PyGCHead_PREV(frozen);
-            _PyGCHead_SET_NEXT(end, first);
-            _PyGCHead_SET_PREV(first, end);
-            _PyGCHead_SET_NEXT(last, frozen);
-            _PyGCHead_SET_PREV(frozen, last);
-        }
-        list->_gc_next = list->_gc_prev = (uintptr_t)list;
+        move(generation(i), frozen());
         _PyInterpreterState_GET()->gc.generations[i].count = 0;
     }
 }
@@ -139,5 +148,8 @@ static int unobserved(void)
         }
     }
     memset(streams, 0, sizeof streams);
+    if (!found) {
+        move(frozen(), generation(NUM_GENERATIONS - 1));
+    }
     return found;
 }
