@@ -84,8 +84,8 @@ SCRIPTS = {
 }
 
 
-# What a script leaves behind that acts when the interpreter ends; and what does
-# not, but was not written yet.
+# What a script leaves behind that acts when the interpreter ends, and what was
+# not written yet.
 _A = "class A:\n  def __del__(self): print('gone')\n"
 ENDINGS = {
     "nothing": "pass",

@@ -26,7 +26,7 @@ pub const DETACHED: NodeId = NodeId::MAX;
 
 /// The two directories that belong to the VM. They are nodes of the tree too, so
 /// that they are found and listed like all others.
-pub const RESERVED: &[u8] = b"devtmp";
+pub static RESERVED: [u8; 6] = *b"devtmp";
 /// The layer of these two.
 pub const NO_LAYER: u32 = u32::MAX;
 
@@ -180,7 +180,7 @@ pub fn bytes_of(layers: &[Arc<TarLayer>], layer: u32, span: Span) -> &[u8] {
 pub fn all_bytes(layers: &[Arc<TarLayer>], layer: u32) -> &[u8] {
     match layers.get(layer as usize) {
         Some(layer) => layer.bytes(),
-        None if layer == NO_LAYER => RESERVED,
+        None if layer == NO_LAYER => &RESERVED,
         None => &[],
     }
 }
