@@ -70,6 +70,11 @@ impl Admission {
         self.queue.drain(..).collect()
     }
 
+    /// Gives up the room that a crowd needed.
+    pub fn shrink(&mut self) {
+        self.queue.shrink_to_fit();
+    }
+
     pub fn taken(&self) -> usize {
         self.taken
     }

@@ -519,6 +519,18 @@ impl Nursery {
             .collect()
     }
 
+    /// Gives up the room that a crowd needed.
+    pub fn shrink(&mut self) {
+        for pool in self.pools.values_mut() {
+            pool.spares.shrink_to_fit();
+            pool.wanted.shrink_to_fit();
+            if let Some(zygote) = &mut pool.zygote {
+                zygote.expected.shrink_to_fit();
+                zygote.outbox.shrink();
+            }
+        }
+    }
+
     /// Lets all processes go that have no job.
     pub fn close(&mut self) {
         self.closing = true;

@@ -100,6 +100,11 @@ impl Outbox {
         self.packets.push_back(Packet { bytes, fds });
     }
 
+    /// Gives up the room that a crowd needed.
+    pub fn shrink(&mut self) {
+        self.packets.shrink_to_fit();
+    }
+
     /// Sends what the socket takes. True when nothing is left.
     pub fn flush(&mut self, socket: impl AsFd) -> Result<bool, Errno> {
         while let Some(packet) = self.packets.front() {

@@ -119,6 +119,8 @@ impl Daemon {
         self.poller.set(now + TICK, Alarm::Tick);
         if self.jobs.is_empty() && self.most_jobs > MANY_JOBS {
             self.most_jobs = 0;
+            self.admission.shrink();
+            self.nursery.shrink();
             sys::give_memory_back();
         }
         for process in self.nursery.overdue(now) {
