@@ -618,7 +618,10 @@ fn lives_leave_nothing_behind() {
     for _ in 0..LIVES {
         assert_outcome(&client.report(&hashing()), "exit", "0");
     }
-    assert_eq!(settled(&client), before, "{:?}", daemon.children());
+    // A zygote may be on its way to its end.
+    wait_for("the same descriptors and processes", || {
+        (settled(&client) == before).then_some(())
+    });
     assert!(
         memory() <= kib + 256,
         "{kib} KiB before, {} after",

@@ -9,6 +9,7 @@ use wasmtime::{
     Engine, ExternType, Instance, InstancePre, Linker, Module, Store, Trap, Val,
 };
 
+use crate::channel::Channel;
 use crate::determinism::{STACK_EXPORT, START_EXPORT};
 use crate::error::{Code, Error};
 use crate::ledger::Ledger;
@@ -25,8 +26,21 @@ const PAGE_BYTES: u64 = 64 << 10;
 
 /// How the guest ended, and its world as it left it.
 pub struct Ended {
-    pub outcome: Outcome,
-    pub wasi: Wasi,
+    outcome: Outcome,
+    store: Store<Guest>,
+}
+
+impl Ended {
+    pub fn channels(&mut self) -> &mut [Channel] {
+        self.store.data_mut().wasi.channels_mut()
+    }
+
+    /// The outcome, for a process that ends now: the kernel takes its memory apart
+    /// at once, sooner than we could piece by piece.
+    pub fn abandon(self) -> Outcome {
+        std::mem::forget(self.store);
+        self.outcome
+    }
 }
 
 /// A module whose imports are resolved: all that a run needs and no job decides.
@@ -73,20 +87,14 @@ pub fn run(
     );
     store.limiter(|guest| &mut guest.limiter);
     if let Some(outcome) = initial_memory_over(module, memory_bytes) {
-        return Ok(Ended {
-            outcome,
-            wasi: store.into_data().wasi,
-        });
+        return Ok(Ended { outcome, store });
     }
     ledger.begin(monotonic_nanoseconds());
     let outcome = match limits.fuel {
         None => live(&mut store, ready, ledger)?,
         Some(fuel) => live_strictly(&mut store, ready, ledger, limits, fuel)?,
     };
-    Ok(Ended {
-        outcome,
-        wasi: store.into_data().wasi,
-    })
+    Ok(Ended { outcome, store })
 }
 
 /// From the module to the guest's end.

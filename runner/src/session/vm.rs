@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal};
 use crate::channel::{Channel, Direction};
 use crate::engine;
 use crate::error::{Code, Error};
-use crate::guest::run::{Ended, Ready, run};
+use crate::guest::run::{Ready, run};
 use crate::guest::tree::{TarLayer, Tree, TreeError};
 use crate::guest::wasi::{Wasi, WasiConfig, WasiLimits};
 use crate::ledger::Ledger;
@@ -112,13 +112,13 @@ pub(crate) fn run_session(
     let tree = tree.map_err(bad_layer)?;
     let limits = manifest.limits;
     let wasi = Wasi::new(wasi_config(manifest, tree, channels, ledger)?);
-    let Ended { outcome, wasi } = run(ready, wasi, ledger, &limits)?;
-    for (index, mut channel) in wasi.into_channels().into_iter().enumerate() {
+    let mut ended = run(ready, wasi, ledger, &limits)?;
+    for (index, channel) in ended.channels().iter_mut().enumerate() {
         if let Some(digest) = channel.delivered_blake3() {
             ledger.set_digest(index, digest);
         }
     }
-    Ok(outcome)
+    Ok(ended.abandon())
 }
 
 /// Loads the program that the manifest names.

@@ -146,9 +146,9 @@ impl Wasi {
         }
     }
 
-    /// Gives the channels back, in the order in which they came.
-    pub fn into_channels(self) -> Vec<Channel> {
-        self.channels
+    /// The channels, in the order in which they came.
+    pub fn channels_mut(&mut self) -> &mut [Channel] {
+        &mut self.channels
     }
 
     /// How often the clocks were read; sleeping counts as many readings.

@@ -37,7 +37,7 @@ fn standard_streams_are_the_channels_of_their_names() {
     assert_eq!(machine.ledger.stderr_tail(), b"two!");
     let paths: Vec<String> = machine
         .wasi
-        .into_channels()
+        .channels_mut()
         .iter()
         .map(|one| one.path().to_owned())
         .collect();
@@ -72,7 +72,7 @@ fn reading_a_random_input_in_order_keeps_its_digest() {
         let mut machine = Machine::new(vec![input], vec![]);
         let fd = machine.open("/dev/input", 0, READ).unwrap();
         fetch(&mut machine, fd);
-        machine.wasi.into_channels()[0].delivered_blake3()
+        machine.wasi.channels_mut()[0].delivered_blake3()
     };
     let in_order = digest(|machine, fd| {
         machine.read(fd, 4).unwrap();
