@@ -201,3 +201,15 @@ fn digests_are_lower_case_and_whole() {
         assert_eq!(parse_digest(bad), None, "{bad}");
     }
 }
+
+#[test]
+fn seconds_are_read_as_they_were_written() {
+    let text = include_str!("../../tests/fixtures/manifest-minimal.json");
+    let mut document: serde_json::Value = serde_json::from_str(text).unwrap();
+    // The shortest text of this number; a quick reading of it is one bit off, and
+    // with it the receipt.
+    let seconds = 30.555555555555543_f64;
+    document["limits"]["wall_seconds"] = serde_json::json!(seconds);
+    let manifest = parse(document.to_string().as_bytes(), DESCRIPTORS).unwrap();
+    assert_eq!(manifest.limits.wall_seconds.to_bits(), seconds.to_bits());
+}
