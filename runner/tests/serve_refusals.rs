@@ -204,6 +204,37 @@ fn descriptors_held_by_unfinished_requests_make_it_busy_not_broken() {
     serves(&daemon);
 }
 
+#[test]
+fn descriptors_that_are_only_announced_count_as_well() {
+    let socket = folder("announced").join("socket");
+    let daemon = Daemon::spawn_at(&socket, &[], &["prlimit", "--nofile=400:400"]);
+    wait_for("the socket", || socket.exists().then_some(()));
+    let client = daemon.client();
+    // Together four times what the daemon can open.
+    for number in 1..=15 {
+        client.send(&begin(number, 1, 100, b"x"), &nulls(1));
+    }
+    client.send(&packet(b'S', 77, b""), &[]);
+    let mut busy = Vec::new();
+    while let Some(('R', number, document)) = client.receive() {
+        assert_eq!(error_of(&document).0, "busy");
+        busy.push(number);
+    }
+    assert!((12..15).contains(&busy.len()), "{busy:?}");
+    // For those that it did not refuse there is room, and for others' requests too.
+    let taken = (1..=15).filter(|number| !busy.contains(number));
+    for number in taken.clone() {
+        client.send(&packet(b'M', number, b""), &nulls(98));
+    }
+    serves(&daemon);
+    for number in taken {
+        client.send(&packet(b'M', number, b""), &nulls(1));
+        // Its manifest is "x".
+        assert_eq!(error_of(&client.answer_to(number)).0, "bad_manifest");
+    }
+    serves(&daemon);
+}
+
 fn write_only(content: &[u8]) -> OwnedFd {
     let path = folder("write-only").join("file");
     std::fs::write(&path, content).unwrap();

@@ -96,9 +96,11 @@ impl Connection {
         (reads, !self.outbox.is_empty())
     }
 
-    /// Descriptors held by requests that are not complete.
+    /// Descriptors of requests that are not complete, those still to come included:
+    /// whoever was told nothing else may send them.
     pub fn held(&self) -> usize {
-        self.partial.values().map(|partial| partial.fds.len()).sum()
+        let partial = self.partial.values().filter(|partial| !partial.refused);
+        partial.map(|partial| partial.descriptors).sum()
     }
 
     /// What the client has been slow with at `now`; an error ends the connection.
