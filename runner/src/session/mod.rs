@@ -327,7 +327,8 @@ fn channel_reports(
             write_bytes: counts.write_bytes,
             size: output
                 .size()?
-                .unwrap_or(counts.read_bytes + counts.write_bytes),
+                // A VM taken over can have counted anything.
+                .unwrap_or(counts.read_bytes.saturating_add(counts.write_bytes)),
             blake3: None,
             md5: None,
         };

@@ -51,7 +51,8 @@ impl Verdict {
             }
             Verdict::Ran(outcome) => Ok(outcome),
             Verdict::Refused { code, message } => match Code::from_name(&code) {
-                Some(code) => Err(Error::Refused { code, message }),
+                // Shortened and escaped again: a VM taken over can say anything.
+                Some(code) => Err(Error::refused(code, message)),
                 None => Err(Error::Failure(message)),
             },
         }
