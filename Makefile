@@ -9,13 +9,14 @@ endif
 VENV := .venv/bin
 RUN := $(VENV)/python
 
-.PHONY: build demo test bench wheel cluster check clean help
+.PHONY: build demo test bench fuzz wheel cluster check clean help
 
 help:
 	@echo 'make build    runner, guests, images, virtual environment'
 	@echo 'make demo     start a Swift cluster here, run three jobs, stop it'
 	@echo 'make test     lint, types, unit, Rust and functional tests'
 	@echo 'make bench    every benchmark; raw runs go to bench/results'
+	@echo 'make fuzz     hostile bytes for the runner, SECONDS=60 per target'
 	@echo 'make wheel    dist/*.whl and its source distribution'
 	@echo 'make cluster  a cluster in ./build/cluster until Ctrl-C'
 	@echo 'make clean    remove what was built here (not the user cache)'
@@ -34,6 +35,9 @@ check: test
 
 bench: build
 	@$(RUN) tools/bench all --json
+
+fuzz:
+	@$(PYTHON) tools/fuzz --seconds $(or $(SECONDS),60)
 
 wheel:
 	@$(PYTHON) tools/setup --dev

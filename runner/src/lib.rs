@@ -20,6 +20,8 @@ pub mod determinism;
 pub mod engine;
 pub mod error;
 pub mod exit;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod guest;
 pub mod ledger;
 pub mod lockdown;

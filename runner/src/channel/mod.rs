@@ -261,6 +261,24 @@ impl Channel {
         Ok(())
     }
 
+    /// Panics if the guest got past a limit of this channel.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub fn audit(&self) {
+        let (spec, counts) = (&self.spec, self.counts);
+        assert!(counts.reads + counts.writes <= spec.limit_calls);
+        assert!(counts.read_bytes <= spec.limit_bytes);
+        let one_way = match spec.direction {
+            Direction::Read => counts.writes == 0 && counts.write_bytes == 0,
+            Direction::Write => counts.reads == 0 && counts.read_bytes == 0,
+        };
+        assert!(one_way, "both ways through {}", spec.path);
+        if let (Some(size), Direction::Write) = (self.size, spec.direction) {
+            assert!(size <= spec.limit_bytes);
+            let stat = rustix::fs::fstat(&self.fd);
+            assert!(stat.is_ok_and(|stat| stat.st_size.unsigned_abs() == size));
+        }
+    }
+
     /// The counters so far.
     pub fn counts(&self) -> Counts {
         self.counts

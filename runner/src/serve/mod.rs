@@ -20,17 +20,17 @@
 //! The daemon waits for nothing but events, so one VM, client or output never delays
 //! another. When the daemon ends, however it ends, the kernel ends every VM.
 
-mod admission;
-mod connection;
+pub(crate) mod admission;
+pub(crate) mod connection;
 mod daemon;
 mod digesting;
 mod endpoint;
 mod idle;
-mod job;
+pub(crate) mod job;
 mod nursery;
-mod packet;
+pub(crate) mod packet;
 mod poller;
-mod protocol;
+pub(crate) mod protocol;
 pub mod zygote;
 
 use std::os::unix::process::CommandExt;

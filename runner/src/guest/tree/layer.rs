@@ -14,10 +14,10 @@ pub struct TarLayer {
     file: Option<OwnedFd>,
 }
 
-/// Where a layer's bytes are: a mapping, or memory in tests.
+/// Where a layer's bytes are: a mapping, or memory in tests and under fuzzing.
 enum Bytes {
     Mapped(Mapping),
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     Owned(Vec<u8>),
 }
 
@@ -57,7 +57,7 @@ impl TarLayer {
     }
 
     /// A layer of bytes in memory.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub fn from_bytes(bytes: Vec<u8>, name: &str) -> Result<Self, TreeError> {
         Self::check(&bytes, name)?;
         Ok(TarLayer {
@@ -99,7 +99,7 @@ impl TarLayer {
     pub fn bytes(&self) -> &[u8] {
         match &self.bytes {
             Bytes::Mapped(mapping) => mapping,
-            #[cfg(test)]
+            #[cfg(any(test, feature = "fuzzing"))]
             Bytes::Owned(bytes) => bytes,
         }
     }

@@ -93,6 +93,11 @@ macro_rules! functions {
         /// microsecond at the start of a VM, and most programs want few.
         pub fn add_to_linker(linker: &mut Linker<Guest>, module: &Module) -> Result<()> {
             let wanted: Vec<&str> = module.imports().map(|import| import.name()).collect();
+            add_named(linker, &wanted)
+        }
+
+        /// Offers those of [`FUNCTIONS`] that are named.
+        pub fn add_named(linker: &mut Linker<Guest>, wanted: &[&str]) -> Result<()> {
             $(
                 if wanted.contains(&stringify!($name)) {
                     linker.func_wrap(

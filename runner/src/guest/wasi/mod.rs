@@ -23,6 +23,8 @@
 //! | `namespace` | paths to places, over `devices`, `scratch` and `guest::tree` |
 
 mod abi;
+#[cfg(any(test, feature = "fuzzing"))]
+mod audit;
 mod clock;
 mod devices;
 mod dirs;
@@ -41,6 +43,8 @@ mod stat;
 mod table;
 
 pub use abi::Errno;
+#[cfg(any(test, feature = "fuzzing"))]
+pub use linking::add_named;
 pub use linking::{FUNCTIONS, add_to_linker, parameters};
 
 use crate::channel::{Channel, Fault};

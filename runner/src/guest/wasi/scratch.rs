@@ -8,6 +8,9 @@
 //! A file or directory that is still open lives on without a name, and keeps its
 //! share of the limits until it is closed.
 
+#[cfg(any(test, feature = "fuzzing"))]
+mod audit;
+
 use std::collections::BTreeMap;
 use std::io::IoSlice;
 

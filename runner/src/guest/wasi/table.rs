@@ -157,6 +157,16 @@ impl Table {
         Ok(descriptor)
     }
 
+    /// Panics if the counts are wrong; gives what is open.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub fn audit(&self) -> impl Iterator<Item = &Descriptor> {
+        assert_eq!(self.open, self.slots.iter().flatten().count());
+        assert!(self.open <= self.max_open);
+        let mut below = self.slots.iter().take(self.lowest_free);
+        assert!(below.all(Option::is_some));
+        self.slots.iter().flatten()
+    }
+
     /// Puts what `from` is into `to`; gives what `to` was. Both must be open.
     pub fn renumber(&mut self, from: u32, to: u32) -> Result<Option<Descriptor>, Errno> {
         self.get(to)?;
