@@ -14,6 +14,7 @@ use wasmtime::{Linker, Memory, MemoryType, Store, Val};
 
 use super::script::Script;
 use super::world::{self, World};
+use crate::determinism::Determinism;
 use crate::engine;
 use crate::guest::Guest;
 use crate::guest::limiter::Limiter;
@@ -82,7 +83,7 @@ pub fn wasi(bytes: &[u8]) {
 
 thread_local! {
     static LINKER: Linker<Guest> = {
-        let engine = engine::engine(1 << 20).unwrap();
+        let engine = engine::engine(1 << 20, Determinism::Default).unwrap();
         let mut linker = Linker::new(&engine);
         wasi::add_named(&mut linker, wasi::FUNCTIONS).unwrap();
         linker
@@ -215,10 +216,10 @@ impl<'a> Run<'a> {
 
     fn finish(self) -> Trace {
         let memory = *blake3::hash(self.memory.data(&self.store)).as_bytes();
-        let guest = self.store.into_data();
+        let mut guest = self.store.into_data();
         let stderr = self.ledger.stderr_tail();
         assert!(stderr.len() <= world::STDERR_BYTES);
-        for mut channel in guest.wasi.into_channels() {
+        for channel in guest.wasi.channels_mut() {
             // It hashes what was delivered, however that was.
             let _ = channel.delivered_blake3();
         }

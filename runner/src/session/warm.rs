@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use wasmtime::Engine;
 
@@ -45,7 +45,7 @@ impl Kind {
 pub struct Images {
     /// Their SHA-256, topmost first.
     sha256: Vec<String>,
-    pub stack: Arc<Stack>,
+    pub stack: Rc<Stack>,
 }
 
 pub struct Warm {
@@ -96,7 +96,7 @@ impl Warm {
             .into_iter()
             .map(|fd| TarLayer::open_to_index(fd, "image"));
         let layers = layers.collect::<Result<_, _>>().map_err(bad)?;
-        let stack = Arc::new(Stack::new(layers).map_err(bad)?);
+        let stack = Rc::new(Stack::new(layers).map_err(bad)?);
         self.images = Some(Images { sha256, stack });
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! This is where names are judged: what could leave the tree, hide part of its
 //! own layer, or cost more than its size, is refused.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::archive::{Archive, Entry, Kind, Path, Place};
 use super::error::shown;
@@ -25,7 +25,7 @@ const RESERVED_MESSAGE: &str = "is in /dev or /tmp, which belong to the VM; an i
 /// Adds one layer to the index.
 pub struct Builder<'a> {
     index: &'a mut Index,
-    layers: &'a [Arc<TarLayer>],
+    layers: &'a [Rc<TarLayer>],
     layer: u32,
     /// Where the slices of the entry that is being added come from.
     place: Option<Place>,
@@ -41,7 +41,7 @@ struct Last {
 }
 
 impl<'a> Builder<'a> {
-    pub fn new(index: &'a mut Index, layers: &'a [Arc<TarLayer>], layer: u32) -> Self {
+    pub fn new(index: &'a mut Index, layers: &'a [Rc<TarLayer>], layer: u32) -> Self {
         Builder {
             index,
             layers,

@@ -9,7 +9,7 @@
 //! replaced file keeps its node; a directory that a file replaces is left behind
 //! unreachable, with all that is under it.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::children::Children;
 use super::stack::Stack;
@@ -67,7 +67,7 @@ pub struct Record {
 
 /// The read-only files of a guest.
 pub struct Tree {
-    stack: Arc<Stack>,
+    stack: Rc<Stack>,
     /// Children of all directories, grouped by parent; made at first use.
     children: Option<Children>,
 }
@@ -77,18 +77,18 @@ impl Tree {
     ///
     /// Fails when a layer is not a tar, or holds what a tree cannot.
     pub fn new(layers: Vec<TarLayer>) -> Result<Self, TreeError> {
-        Stack::new(layers).map(|stack| Tree::of(Arc::new(stack)))
+        Stack::new(layers).map(|stack| Tree::of(Rc::new(stack)))
     }
 
     /// Indexes `layers`, topmost first, over a stack that is indexed already.
-    pub fn over(base: &Arc<Stack>, layers: Vec<TarLayer>) -> Result<Self, TreeError> {
+    pub fn over(base: &Rc<Stack>, layers: Vec<TarLayer>) -> Result<Self, TreeError> {
         if layers.is_empty() {
-            return Ok(Tree::of(Arc::clone(base)));
+            return Ok(Tree::of(Rc::clone(base)));
         }
-        Stack::over(base, layers).map(|stack| Tree::of(Arc::new(stack)))
+        Stack::over(base, layers).map(|stack| Tree::of(Rc::new(stack)))
     }
 
-    fn of(stack: Arc<Stack>) -> Self {
+    fn of(stack: Rc<Stack>) -> Self {
         Tree {
             stack,
             children: None,
@@ -170,14 +170,14 @@ impl std::fmt::Debug for Tree {
     }
 }
 
-pub fn bytes_of(layers: &[Arc<TarLayer>], layer: u32, span: Span) -> &[u8] {
+pub fn bytes_of(layers: &[Rc<TarLayer>], layer: u32, span: Span) -> &[u8] {
     let end = span.start.saturating_add(span.length);
     all_bytes(layers, layer)
         .get(span.start..end)
         .unwrap_or_default()
 }
 
-pub fn all_bytes(layers: &[Arc<TarLayer>], layer: u32) -> &[u8] {
+pub fn all_bytes(layers: &[Rc<TarLayer>], layer: u32) -> &[u8] {
     match layers.get(layer as usize) {
         Some(layer) => layer.bytes(),
         None if layer == NO_LAYER => &RESERVED,
@@ -227,7 +227,7 @@ impl Index {
 
     pub fn find(
         &self,
-        layers: &[Arc<TarLayer>],
+        layers: &[Rc<TarLayer>],
         parent: NodeId,
         name: &[u8],
         hash: u32,

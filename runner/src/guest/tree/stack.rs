@@ -4,7 +4,7 @@
 //! every VM of an image is indexed once, before it is known what a VM will lay
 //! over it.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::builder::Builder;
 use super::index::{Content, Index, NO_LAYER, RESERVED, ROOT, hash};
@@ -13,7 +13,7 @@ use super::{TarLayer, TreeError};
 /// Indexed layers.
 pub struct Stack {
     /// From the lowest up.
-    pub(super) layers: Vec<Arc<TarLayer>>,
+    pub(super) layers: Vec<Rc<TarLayer>>,
     pub(super) index: Index,
 }
 
@@ -38,12 +38,12 @@ impl Stack {
     }
 
     fn add(
-        mut layers: Vec<Arc<TarLayer>>,
+        mut layers: Vec<Rc<TarLayer>>,
         mut index: Index,
         new: Vec<TarLayer>,
     ) -> Result<Self, TreeError> {
         let first = layers.len();
-        layers.extend(new.into_iter().rev().map(Arc::new));
+        layers.extend(new.into_iter().rev().map(Rc::new));
         for (number, layer) in layers.iter().enumerate().skip(first) {
             let number = u32::try_from(number).unwrap_or(NO_LAYER);
             Builder::new(&mut index, &layers, number)
@@ -51,9 +51,7 @@ impl Stack {
                 .map_err(|message| TreeError::new(layer.name(), message))?;
         }
         let added = layers.iter_mut().skip(first);
-        added
-            .filter_map(Arc::get_mut)
-            .for_each(TarLayer::close_file);
+        added.filter_map(Rc::get_mut).for_each(TarLayer::close_file);
         Ok(Stack { layers, index })
     }
 }

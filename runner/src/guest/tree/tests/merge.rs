@@ -1,6 +1,6 @@
 //! What a tree of good layers looks like.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::*;
 use crate::guest::tree::Stack;
@@ -240,7 +240,7 @@ fn layers_over_an_indexed_stack_are_the_tree_of_all() {
         &[file("d", "a file over a directory")],
         &[hard_link("link", "x")],
     ];
-    let base = Arc::new(Stack::new(lower()).unwrap());
+    let base = Rc::new(Stack::new(lower()).unwrap());
     let before = walk(&mut Tree::over(&base, Vec::new()).unwrap());
     assert_eq!(before, walk(&mut Tree::new(lower()).unwrap()));
     for entries in uppers {
