@@ -24,7 +24,7 @@ fn a_bad_manifest_is_refused_with_its_place() {
 #[test]
 fn a_manifest_of_another_version_is_told_apart() {
     let mut session = Session::new("hello");
-    session.manifest["version"] = json!(2);
+    session.manifest["version"] = json!(9);
     let (status, code, _) = session.refused();
     assert_eq!((status, code.as_str()), (65, "unknown_version"));
 }

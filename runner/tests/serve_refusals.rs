@@ -84,7 +84,7 @@ fn another_version_is_named_and_refused() {
     session.manifest["version"] = json!(9);
     let (code, message) = daemon.client().refused(&session);
     assert_eq!(code, "unknown_version");
-    assert_eq!(message, "manifest: /version is 9; this zvm knows 1");
+    assert_eq!(message, "manifest: /version is 9; this zvm knows 1 to 2");
     serves(&daemon);
 }
 

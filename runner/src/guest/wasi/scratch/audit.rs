@@ -68,7 +68,8 @@ impl Scratch {
     fn audit_limits(&self) {
         let bytes: u64 = self.present().map(|(_, node)| node.content.size()).sum();
         assert_eq!(self.used_bytes, bytes);
-        assert_eq!(self.used_files + 1, self.present().count() as u64);
+        let names = self.present().map(|(_, node)| u64::from(node.links.max(1)));
+        assert_eq!(self.used_files + 1, names.sum::<u64>());
         assert!(self.used_bytes <= self.limits.tmp_bytes);
         assert!(self.used_files <= self.limits.files);
         let free: BTreeSet<_> = self.free.iter().collect();
