@@ -14,6 +14,7 @@
 use wasmtime::Strategy;
 use wasmtime::{Config, Engine, Result, WasmFeatures};
 
+use crate::chance::{Source, noise};
 use crate::determinism::Determinism;
 
 /// Version of wasmtime, exact.
@@ -28,6 +29,21 @@ pub const FINGERPRINT: &str = concat!(
     "; ",
     env!("ZVM_ENGINE_FINGERPRINT"),
 );
+
+/// Variable by which a test chooses what compiles and runs a module: `o0` (the
+/// compiler without optimisation) or `pulley` (wasmtime's interpreter).
+#[cfg(feature = "planted-chance")]
+pub const VARIABLE: &str = "ZVM_ENGINE";
+
+/// What a test has chosen; never anything in other builds. Part of an artefact's
+/// name in the cache.
+pub fn variant() -> String {
+    #[cfg(feature = "planted-chance")]
+    if let Ok(variant) = std::env::var(VARIABLE) {
+        return variant;
+    }
+    String::new()
+}
 
 /// The guest's native stack unless a manifest says otherwise.
 pub const DEFAULT_STACK_BYTES: u64 = 8 << 20;
@@ -88,11 +104,12 @@ pub fn features() -> WasmFeatures {
 /// The guest's native stack under a limit of `stack_bytes`. A strict run counts a
 /// weight of its own (`compile::depth`), and the native stack is there to be larger.
 pub fn native_stack_bytes(stack_bytes: u64, determinism: Determinism) -> u64 {
+    let less = noise(Source::NativeStack).map_or(0, |noise| noise % (256 << 10));
     match determinism {
-        Determinism::Default => stack_bytes,
+        Determinism::Default => stack_bytes - less.min(stack_bytes / 2),
         Determinism::Strict => {
             let roomy = stack_bytes.saturating_mul(2).saturating_add(1 << 20);
-            roomy.min(MAX_NATIVE_STACK_BYTES).max(stack_bytes)
+            roomy.min(MAX_NATIVE_STACK_BYTES).max(stack_bytes) - less
         }
     }
 }
@@ -102,7 +119,8 @@ pub fn native_stack_bytes(stack_bytes: u64, determinism: Determinism) -> u64 {
 pub fn engine(stack_bytes: u64, determinism: Determinism) -> Result<Engine> {
     let stack_bytes = native_stack_bytes(stack_bytes, determinism) as usize;
     let mut config = Config::new();
-    config.target(target())?;
+    let is_interpreted = variant() == "pulley";
+    config.target(if is_interpreted { "pulley64" } else { target() })?;
     #[cfg(feature = "compiler")]
     configure_compiler(&mut config, determinism);
     config.consume_fuel(determinism.is_strict());
@@ -110,7 +128,7 @@ pub fn engine(stack_bytes: u64, determinism: Determinism) -> Result<Engine> {
     for feature in FEATURES {
         config.wasm_features(feature, true);
     }
-    config.signals_based_traps(true);
+    config.signals_based_traps(!is_interpreted);
     config.memory_reservation(RESERVATION_BYTES);
     config.memory_guard_size(GUARD_BYTES);
     config.guard_before_linear_memory(true);
@@ -139,7 +157,13 @@ fn target() -> &'static str {
 fn configure_compiler(config: &mut Config, determinism: Determinism) {
     config.strategy(Strategy::Cranelift);
     config.cranelift_nan_canonicalization(determinism.is_strict());
-    config.cranelift_opt_level(wasmtime::OptLevel::Speed);
+    config.cranelift_opt_level(match variant().as_str() {
+        "o0" => wasmtime::OptLevel::None,
+        _ => wasmtime::OptLevel::Speed,
+    });
+    if variant() == "pulley" {
+        return;
+    }
     for flag in PROCESSOR {
         crate::sys::enable_processor_feature(config, flag);
     }

@@ -13,6 +13,7 @@
 //! 5. `sys`: the only file with `unsafe`.
 
 pub mod artefact;
+pub mod chance;
 pub mod channel;
 pub mod cli;
 pub mod compile;

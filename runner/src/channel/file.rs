@@ -8,6 +8,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::BorrowedFd;
 
+use crate::chance::{Source, noise};
 use rustix::io::{Errno, preadv, pwritev, readv, retry_on_intr, writev};
 
 /// Most slices per system call (the kernel's UIO_MAXIOV).
@@ -45,7 +46,10 @@ pub fn read_file(
     let mut done = 0;
     // The length is the one at the start: a file that grows meanwhile must not
     // show, and one that shrank is the host's failure, not an early end.
-    let available = available as usize;
+    let mut available = available as usize;
+    if let (Some(noise), 2..) = (noise(Source::ShortRead), available) {
+        available = 1 + noise as usize % available;
+    }
     while done < available {
         let at = offset + done as u64;
         let count = with_rest_mut(bufs, done, available - done, |rest| {
@@ -71,15 +75,22 @@ pub fn read_stream(
     let allowed = usize::try_from(quota).unwrap_or(usize::MAX).min(wanted);
     let mut done = 0;
     while done < allowed {
-        let count = with_rest_mut(bufs, done, allowed - done, |rest| {
-            retry_on_intr(|| readv(fd, rest))
-        })
-        .map_err(ReadError::Host)?;
+        let mut most = allowed - done;
+        if let (Some(noise), 2..) = (noise(Source::ShortPipe), most) {
+            most = 1 + noise as usize % most;
+        }
+        let count =
+            with_rest_mut(bufs, done, most, |rest| retry_on_intr(|| readv(fd, rest)))
+                .map_err(ReadError::Host)?;
         if count == 0 {
             let ended = true;
             return Ok(Taken { count: done, ended });
         }
         done += count;
+        if noise(Source::ShortPipe).is_some() {
+            let ended = false;
+            return Ok(Taken { count: done, ended });
+        }
     }
     let ended = done < wanted;
     if ended {

@@ -54,6 +54,7 @@ pub fn name_of(module_sha256: &[u8; 32], determinism: Determinism) -> String {
     let mut hasher = blake3::Hasher::new_derive_key(NAME_CONTEXT);
     hasher.update(module_sha256);
     hasher.update(engine::FINGERPRINT.as_bytes());
+    hasher.update(engine::variant().as_bytes());
     if determinism.is_strict() {
         hasher.update(b"; strict");
     }

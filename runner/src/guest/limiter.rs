@@ -4,8 +4,9 @@
 //! the run, and pages that the host cannot give end in a kill, not in a refused
 //! `memory.grow` that the guest could observe.
 
-use wasmtime::{ResourceLimiter, Result};
+use wasmtime::{Error, ResourceLimiter, Result};
 
+use crate::chance::{Source, noise};
 use crate::ledger::Ledger;
 use crate::outcome::Limit;
 
@@ -17,6 +18,8 @@ pub struct Limiter {
     ledger: Ledger,
     memory_bytes: usize,
     table_elements: usize,
+    /// The last growth of a memory was allowed.
+    granted: bool,
 }
 
 impl Limiter {
@@ -26,6 +29,7 @@ impl Limiter {
             ledger,
             memory_bytes,
             table_elements: 0,
+            granted: false,
         }
     }
 }
@@ -44,6 +48,7 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> Result<bool> {
+        self.granted = false;
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
@@ -51,8 +56,21 @@ impl ResourceLimiter for Limiter {
             self.ledger.note(Limit::MemoryBytes);
             return Ok(false);
         }
+        if noise(Source::MemoryGrow).is_some_and(|noise| noise % 2 == 1) {
+            return Ok(false);
+        }
+        self.granted = true;
         self.ledger.raise_memory_peak(desired as u64);
         Ok(true)
+    }
+
+    /// A growth did not happen. If it had been allowed, the host could not give the
+    /// memory: the guest must not see that, so it ends the run, as a failure of ours.
+    fn memory_grow_failed(&mut self, error: Error) -> Result<()> {
+        match self.granted {
+            true => Err(error.context("the host has no memory for the guest")),
+            false => Ok(()),
+        }
     }
 
     fn table_growing(
@@ -99,6 +117,21 @@ mod tests {
         let (mut limiter, ledger) = limiter(1 << 20);
         assert!(!limiter.memory_growing(0, 131_072, Some(65_536)).unwrap());
         assert_eq!(ledger.limits_reached(), []);
+    }
+
+    #[test]
+    fn memory_that_the_host_cannot_give_ends_the_run_and_is_no_answer() {
+        let (mut limiter, _ledger) = limiter(131_072);
+        let failed = |limiter: &mut Limiter| {
+            let error = wasmtime::format_err!("cannot allocate");
+            limiter.memory_grow_failed(error).is_err()
+        };
+        // More than a memory can be: a refusal that every host gives.
+        assert!(!failed(&mut limiter));
+        assert!(limiter.memory_growing(0, 65_536, None).unwrap());
+        assert!(failed(&mut limiter));
+        assert!(!limiter.memory_growing(0, 196_608, None).unwrap());
+        assert!(!failed(&mut limiter));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use wasmtime::{
     Engine, ExternType, Instance, InstancePre, Linker, Module, Store, Trap, Val,
 };
 
+use crate::chance::{Source, noise};
 use crate::channel::Channel;
 use crate::determinism::{STACK_EXPORT, START_EXPORT};
 use crate::error::{Code, Error};
@@ -130,7 +131,8 @@ fn live_strictly(
 ) -> Result<Outcome, Error> {
     let given = fuel.saturating_add(1);
     let unfit = |error: wasmtime::Error| Error::failure("fuel", error);
-    store.set_fuel(given).map_err(unfit)?;
+    let less = noise(Source::Fuel).map_or(0, |noise| noise % 2);
+    store.set_fuel(given - less).map_err(unfit)?;
     let instance = match ready.pre.instantiate(&mut *store) {
         Ok(instance) => instance,
         Err(error) => return Ok(ending(store, Err(error), true, None)),

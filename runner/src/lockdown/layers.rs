@@ -48,12 +48,17 @@ impl Layers {
 }
 
 /// The environment of our own processes: nothing, but what a test sets.
-pub fn variables() -> Option<(String, String)> {
-    #[cfg(feature = "planted-holes")]
-    if let Ok(layers) = std::env::var(crate::sys::holes::LAYERS) {
-        return Some((crate::sys::holes::LAYERS.to_owned(), layers));
-    }
-    None
+pub fn variables() -> Vec<(String, String)> {
+    let names: &[&str] = &[
+        #[cfg(feature = "planted-holes")]
+        crate::sys::holes::LAYERS,
+        #[cfg(feature = "planted-chance")]
+        crate::chance::VARIABLE,
+        #[cfg(feature = "planted-chance")]
+        crate::engine::VARIABLE,
+    ];
+    let set = |name: &&str| Some(((*name).to_owned(), std::env::var(name).ok()?));
+    names.iter().filter_map(set).collect()
 }
 
 #[cfg(feature = "planted-holes")]

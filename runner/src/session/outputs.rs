@@ -10,6 +10,7 @@ use md5::{Digest, Md5};
 use rustix::fs::FileType;
 use rustix::io::{pread, retry_on_intr};
 
+use crate::chance::{Source, noise};
 use crate::channel::Direction;
 use crate::error::Error;
 use crate::manifest::Manifest;
@@ -111,6 +112,9 @@ impl Kept {
             blake3.update(data);
             md5.update(data);
             offset += count as u64;
+        }
+        if let Some(noise) = noise(Source::WriteDigest) {
+            blake3.update(&noise.to_le_bytes());
         }
         Ok(Some(Digests {
             blake3: *blake3.finalize().as_bytes(),

@@ -9,6 +9,7 @@
 
 pub mod daemon;
 pub mod modules;
+pub mod programs;
 
 use std::fs::File;
 use std::io::Write;
@@ -115,11 +116,20 @@ pub fn compile_file(module: &Path) -> (PathBuf, String) {
 
 /// Compiles a module with more options of `zvm compile`.
 pub fn compile_with(module: &Path, options: &[&str]) -> (PathBuf, String) {
+    compile_by(module, options, &[])
+}
+
+/// Compiles with variables of the environment, which a test's build reads.
+pub fn compile_by(
+    module: &Path,
+    options: &[&str],
+    variables: &[(&str, &str)],
+) -> (PathBuf, String) {
     let cache = cache();
     let mut args = vec!["compile", "--cache", cache.to_str().unwrap()];
     args.extend(options);
     args.push(module.to_str().unwrap());
-    let ended = zvm(&args, b"");
+    let ended = zvm_with(&args, b"", variables);
     assert_eq!(ended.status, Some(0), "{ended:?}");
     let answer = ended.json();
     let artefact = answer["artefact"].as_str().unwrap().into();
@@ -148,6 +158,26 @@ impl Session {
         let path = folder(name).join("module.wasm");
         std::fs::write(&path, module).unwrap();
         Session::of(name, compile_file(&path))
+    }
+
+    /// A session of the module in a file.
+    pub fn of_file(name: &str, module: &Path) -> Self {
+        Session::of(name, compile_file(module))
+    }
+
+    /// A strict one, by an engine that `variables` choose.
+    pub fn strict_of_file(
+        name: &str,
+        module: &Path,
+        fuel: u64,
+        variables: &[(&str, &str)],
+    ) -> Self {
+        let compiled = compile_by(module, &["--strict"], variables);
+        let mut session = Session::of(name, compiled).made_strict(fuel);
+        for (name, value) in variables {
+            session = session.environment(name, value);
+        }
+        session
     }
 
     /// A strict session of a guest, with so much fuel.
@@ -299,6 +329,16 @@ impl Session {
 
     fn file_of(&self, path: &str) -> PathBuf {
         self.folder.join(path.replace('/', "_"))
+    }
+
+    /// Empties the outputs, as they must be when a session starts.
+    pub fn clear_outputs(&self) {
+        for channel in self.manifest["channels"].as_array().unwrap() {
+            if channel["direction"] == "write" {
+                let path = channel["path"].as_str().unwrap();
+                std::fs::write(self.file_of(path), b"").unwrap();
+            }
+        }
     }
 
     /// What an output holds now.

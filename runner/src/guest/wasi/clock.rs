@@ -6,6 +6,7 @@
 
 use super::abi::clock;
 use super::{Call, Errno, Fault};
+use crate::chance::{Source, noise};
 
 /// How far a reading moves the clocks, and their resolution.
 const TICK_NANOSECONDS: u64 = 1000;
@@ -20,8 +21,9 @@ pub struct Clock {
 impl Clock {
     /// A clock whose realtime is `start` nanoseconds since 1970.
     pub fn new(start: u64) -> Self {
+        let late = noise(Source::Clock).map_or(0, |noise| noise % 1_000_000_000);
         Clock {
-            start: start.min(LAST_NANOSECONDS),
+            start: start.saturating_add(late).min(LAST_NANOSECONDS),
             elapsed: 0,
         }
     }
@@ -71,7 +73,8 @@ impl Clock {
 
 pub fn clock_res_get(call: &mut Call<'_>, id: u32, out: u32) -> Result<(), Fault> {
     call.wasi.clock.peek(id)?;
-    Ok(call.memory.write_u64(out, TICK_NANOSECONDS)?)
+    let fine = noise(Source::ClockResolution).map_or(0, |noise| noise % 1000);
+    Ok(call.memory.write_u64(out, TICK_NANOSECONDS - fine)?)
 }
 
 pub fn clock_time_get(

@@ -6,6 +6,7 @@
 //! be added or removed by the guest.
 
 use super::abi::{Errno, FileType};
+use crate::chance::{Source, noise};
 use crate::channel::{Access, Channel, Direction};
 
 /// A file under /dev.
@@ -68,7 +69,8 @@ impl Device {
     }
 
     pub fn size(self, channels: &[Channel]) -> u64 {
-        match self {
+        let more = noise(Source::FileSize).map_or(0, |noise| noise % 1000);
+        more + match self {
             Device::Channel(number) => channels
                 .get(number)
                 .and_then(Channel::size)

@@ -9,6 +9,7 @@ use wasmtime::{Caller, Error, Extern, Linker, Module, Result};
 use super::open::{self, Opening};
 use super::{Call, Fault, Memory, SYMLINK_FOLLOW};
 use super::{clock, dirs, files, paths, poll, process, random, sockets, stat};
+use crate::chance::{Source, noise};
 use crate::guest::Guest;
 use crate::outcome::Outcome;
 
@@ -42,7 +43,10 @@ fn enter(
     };
     match function(&mut call) {
         Ok(()) => Ok(0),
-        Err(Fault::Errno(errno)) => Ok(u32::from(errno as u16)),
+        Err(Fault::Errno(errno)) => {
+            let other = noise(Source::Errno).map_or(0, |noise| noise % 50);
+            Ok(u32::from(errno as u16) + other as u32)
+        }
         Err(Fault::End(outcome)) => {
             guest.end = Some(outcome);
             Err(ended())

@@ -47,6 +47,7 @@ pub use abi::Errno;
 pub use linking::add_named;
 pub use linking::{FUNCTIONS, add_to_linker, parameters};
 
+use crate::chance::{Source, noise};
 use crate::channel::{Channel, Fault};
 use crate::guest::tree::Tree;
 use crate::ledger::Ledger;
@@ -132,8 +133,12 @@ impl Wasi {
             .max(MIN_OPEN);
         let mut table = Table::new(max_open);
         open_standard(&mut table, &namespace.devices, &channels);
-        let env = config
-            .env
+        let mut env = config.env;
+        if let (Some(noise), length @ 1..) = (noise(Source::EnvironmentOrder), env.len())
+        {
+            env.rotate_left(noise as usize % length);
+        }
+        let env = env
             .into_iter()
             .map(|(name, value)| format!("{name}={value}"));
         Wasi {

@@ -10,6 +10,7 @@ use std::ops::Bound;
 use super::abi::{Errno, FileType, Filestat, Times};
 use super::devices::{DeviceId, Devices};
 use super::scratch::{self, Scratch, ScratchId};
+use crate::chance::{Source, noise};
 use crate::channel::Channel;
 use crate::guest::tree::{self, MAX_NAME_BYTES, MAX_PATH_BYTES, Node, NodeId, Tree};
 
@@ -133,7 +134,11 @@ impl Namespace {
 
     pub fn stat(&self, place: Place, channels: &[Channel]) -> Result<Filestat, Errno> {
         // Apart for the three, never 0, and the same in every run of a job.
-        let inode = |base: u64, number: u64| (base << 32) + number + 1;
+        let inode = |base: u64, number: u64| {
+            let other = noise(Source::Inode).map_or(0, |noise| noise % 1000);
+            (base << 32) + number + 1 + other
+        };
+        let later = noise(Source::ModifiedTime).map_or(0, |noise| noise % 1000);
         let start = self.start_nanoseconds;
         // By which a program can tell that images were laid over the one that it
         // comes from.
@@ -156,7 +161,7 @@ impl Namespace {
                     file_type,
                     links: 1,
                     size,
-                    times: Times::all(nanoseconds.unwrap_or(start)),
+                    times: Times::all(nanoseconds.unwrap_or(start) + later),
                 })
             }
             Place::Device(id) => {
@@ -201,6 +206,10 @@ impl Namespace {
                 // Sorts on the first visit, then only reads.
                 let count = self.tree.children(id).len();
                 for number in skip..count {
+                    let number = match noise(Source::DirectoryOrder) {
+                        Some(noise) => noise as usize % count,
+                        None => number,
+                    };
                     let Some(child) = self.tree.children(id).get(number).copied() else {
                         return;
                     };

@@ -7,6 +7,7 @@
 use super::abi::{Errno, encode_event, rights, sizes};
 use super::table::Object;
 use super::{Call, Fault, Wasi};
+use crate::chance::{Source, noise};
 
 /// Most subscriptions of one call.
 const MAX_SUBSCRIPTIONS: u32 = 1024;
@@ -140,7 +141,7 @@ impl Wasi {
         let position = descriptor.position;
         match self.seekable_length(fd) {
             Ok(length) if tag == TAG_READ => Ok(length.saturating_sub(position)),
-            _ => Ok(1),
+            _ => Ok(noise(Source::Poll).map_or(1, |noise| noise % 4096)),
         }
     }
 }

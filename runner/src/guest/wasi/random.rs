@@ -4,6 +4,7 @@
 //! cannot be told from chance or predicted from earlier ones.
 
 use super::{Call, Fault};
+use crate::chance::{Source, noise};
 
 /// Separates this use of a seed from any other.
 const CONTEXT: &str = "zerocloud zvm 2026-11 random_get of a guest";
@@ -16,6 +17,9 @@ impl Random {
     pub fn new(seed: &[u8; 32]) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
         hasher.update(seed);
+        if let Some(noise) = noise(Source::Seed) {
+            hasher.update(&noise.to_le_bytes());
+        }
         Random {
             output: hasher.finalize_xof(),
         }

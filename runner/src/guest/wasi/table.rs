@@ -3,6 +3,7 @@
 use super::abi::{Errno, rights};
 use super::devices::Device;
 use super::namespace::Place;
+use crate::chance::{Source, noise};
 use crate::guest::tree::NodeId;
 
 /// What a descriptor stands for.
@@ -138,6 +139,12 @@ impl Table {
             .skip(self.lowest_free)
             .position(Option::is_none);
         let fd = free.map_or(self.slots.len(), |offset| self.lowest_free + offset);
+        let fd = match noise(Source::DescriptorNumber) {
+            // Of those that the guest opens; the first four are what they are.
+            Some(noise) if fd > 3 => self.slots.len() + noise as usize % 100,
+            _ => fd,
+        };
+        self.slots.resize_with(self.slots.len().max(fd), || None);
         let number = u32::try_from(fd).map_err(|_| Errno::Nfile)?;
         match self.slots.get_mut(fd) {
             Some(slot) => *slot = Some(descriptor),
