@@ -7,6 +7,7 @@ them did it.  Then its artefact is in the cache, and each VM of a daemon that
 keeps no program mapped starts cold: `cold_over_native` is from the request of
 `-I -S -c pass` until that VM has gone, beside the same of this machine's
 python3; `warm_over_native` is the same of a daemon that keeps it mapped.
+`*_cpu_over_native` compare processor time, which holds on a busy machine, too.
 """
 
 from __future__ import annotations
@@ -60,12 +61,13 @@ def run(*, quick: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         for turn in range(rounds + 1):
             say(f"round {turn} of {rounds}")
             for name, client in clients.items():
-                first, gone = _starts(client, program, 5)
+                starts = _starts(client, program, 5)
                 if turn:
-                    samples.setdefault(name, []).extend(gone)
-                    samples.setdefault(f"{name}_first", []).extend(first)
+                    for what, values in starts.items():
+                        samples.setdefault(f"{name}{what}", []).extend(values)
             command = (sys.executable, *WORDS, "pass")
             samples.setdefault("native", []).extend(native.spawn(5, *command))
+            samples.setdefault("native_cpu", []).append(_cpu(*command))
         for client in clients.values():
             client.close()
         os.close(program.artefact)
@@ -133,19 +135,19 @@ def _compile(module: Path, cache: Path) -> tuple[dict[str, Any], Program]:
 
 def _starts(
     client: Client, program: Program, count: int
-) -> tuple[list[float], list[float]]:
-    """Seconds to the first instruction, and until all is over."""
+) -> dict[str, list[float]]:
+    """Seconds to the end, to the first instruction, and of processor."""
     text = "import sys; print(sys.version)"
-    version, _, _ = _start(client, program, text)
+    version, _ = _start(client, program, text)
     if not version.startswith(VERSION):
         raise RuntimeError(f"the interpreter says {version!r}")
-    timed = [_start(client, program, "pass") for _ in range(count)]
-    return [first for _, first, _ in timed], [gone for _, _, gone in timed]
+    timed = [_start(client, program, "pass")[1] for _ in range(count)]
+    return {what: [times[what] for times in timed] for what in timed[0]}
 
 
 def _start(
     client: Client, program: Program, text: str
-) -> tuple[bytes, float, float]:
+) -> tuple[bytes, dict[str, float]]:
     manifest = manifest_of(
         program, *WORDS, text, stdin=False, memory_bytes=MEMORY_BYTES
     )
@@ -153,13 +155,26 @@ def _start(
     try:
         began = client.begin(1, manifest, [program.artefact, output])
         ended, _, answer = client.receive()
-        outcome = answer["report"]["outcome"]
-        if outcome.get("code") != 0:
-            raise RuntimeError(f"the interpreter ended so: {outcome}")
-        first = (answer["process"]["began_nanoseconds"] - began) / 1e9
-        return os.pread(output, 256, 0), first, (ended - began) / 1e9
+        report, process = answer["report"], answer["process"]
+        if report["outcome"].get("code") != 0:
+            raise RuntimeError(f"the interpreter: {report['outcome']}")
+        times = {
+            "": (ended - began) / 1e9,
+            "_first": (process["began_nanoseconds"] - began) / 1e9,
+            "_cpu": float(report["cpu_seconds"]),
+        }
+        return os.pread(output, 256, 0), times
     finally:
         os.close(output)
+
+
+def _cpu(*command: str) -> float:
+    """Processor seconds of a native process."""
+    pid = os.posix_spawn(command[0], command, os.environ)
+    _, status, used = os.wait4(pid, 0)
+    if status:
+        raise RuntimeError(f"{command}: {status}")
+    return used.ru_utime + used.ru_stime
 
 
 def _figures(samples: dict[str, list[float]]) -> dict[str, Any]:
@@ -172,6 +187,9 @@ def _figures(samples: dict[str, list[float]]) -> dict[str, Any]:
         figures[f"{name}_first_instruction_over_native"] = (
             median(first) / native
         )
+        figures[f"{name}_cpu_over_native"] = median(
+            samples[f"{name}_cpu"]
+        ) / median(samples["native_cpu"])
     for name, values in samples.items():
         figures[f"interpreter_{name}_ms"] = 1000 * median(values)
     return {name: round(value, 3) for name, value in figures.items()}
