@@ -23,7 +23,7 @@ const VERSION: u64 = 1;
 /// does not know it says so, instead of running what is not strict.
 const STRICT_VERSION: u64 = 2;
 /// Fuel of a strict run that names none.
-pub const DEFAULT_FUEL: u64 = 20_000_000_000;
+pub const DEFAULT_FUEL: u64 = 100_000_000_000;
 /// Most fuel; it fits the engine's counter with room.
 pub const MAX_FUEL: u64 = 1 << 60;
 /// Largest manifest, in bytes.

@@ -31,7 +31,7 @@ class Limits:
     memory_bytes: int = 512 * MIB
     output_bytes: int = 1 * GIB
     stderr_bytes: int = 64 * 1024
-    fuel: int = 20_000_000_000
+    fuel: int = 100_000_000_000
 
     def with_request(
         self, asked: dict[str, float], caps: Limits, where: str
@@ -87,7 +87,7 @@ class JobCaps:
         memory_bytes=2 * GIB,
         output_bytes=5 * GIB,
         stderr_bytes=1 * MIB,
-        fuel=200_000_000_000,
+        fuel=1_000_000_000_000,
     )
     determinism: Determinism = "default"
     allowed_determinism: tuple[Determinism, ...] = MODES
