@@ -39,7 +39,7 @@ fn witnesses(source: Source) -> (&'static [&'static str], Mode) {
         Source::EnvironmentOrder => {
             (&["probe", "args_env", "python_world"], Mode::Default)
         }
-        Source::Errno => (&["probe", "python_traceback"], Mode::Default),
+        Source::Errno => (&["probe"], Mode::Default),
         Source::Poll => (&["probe"], Mode::Default),
         Source::MemoryGrow => (&["probe", "alloc_all_grow"], Mode::Default),
         Source::NativeStack => (&["depth"], Mode::Default),
