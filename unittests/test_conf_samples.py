@@ -139,6 +139,7 @@ def test_sample_states_what_an_option_without_a_range_may_be(
         "key": "least 16 characters",
         "words": "blanks between",
         "text": "type",
+        "mode": "default or strict",
         "ids": "first-last",
     }
     listed = {option.name: option.comment for option in options(kind)}
@@ -163,6 +164,8 @@ def test_sample_states_what_an_option_without_a_range_may_be(
         ("tooshort", "key"),
         ("nothing=", "words"),
         ("text", "text"),
+        ("lax", "mode"),
+        ("", "mode"),
         ("0", "ids"),
         ("0-9", "ids"),
         ("9-8", "ids"),

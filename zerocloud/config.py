@@ -32,7 +32,7 @@ FALSE_WORDS = {"false", "0", "no", "off", "f", "n"}
 
 
 Kind = Literal[
-    "flag", "whole", "seconds", "text", "words", "path", "key", "ids"
+    "flag", "whole", "seconds", "text", "words", "path", "key", "ids", "mode"
 ]
 
 # What Swift puts into each section, and what its loggers take from there.
@@ -116,6 +116,10 @@ class _Reader:
                 f"{low:g} to {high:g}"
             )
         return number
+
+    def mode(self, name: str, default: Determinism) -> Determinism:
+        """A mode of determinism."""
+        return _mode(name, self._text(Option(name, "mode", default)))
 
     def words(self, name: str, default: str = "") -> tuple[str, ...]:
         return tuple(self._text(Option(name, "words", default)).split())
@@ -284,9 +288,7 @@ def _job_caps(reader: _Reader) -> JobCaps:
                 "allowed_determinism", " ".join(base.allowed_determinism)
             )
         ),
-        determinism=_mode(
-            "determinism", reader.text("determinism", base.determinism)
-        ),
+        determinism=reader.mode("determinism", base.determinism),
     )
     if caps.determinism not in caps.allowed_determinism:
         raise ConfigError(

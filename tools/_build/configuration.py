@@ -21,6 +21,7 @@ _TAIL = re.compile(
 _WORDS = {
     "flag": "true or false",
     "text": "a media type",
+    "mode": "default or strict",
     "words": "words, blanks between",
     "path": "an absolute path",
     "key": "at least 16 characters",

@@ -84,6 +84,17 @@ def test_every_option_is_in_the_job() -> None:
     ] == {"name": "input", "path": EACH}
 
 
+def test_strict_job_is_in_the_object_form() -> None:
+    made = asked("--program", WC, "--strict", "--limit", "fuel=5").document
+    assert (made["version"], made["determinism"]) == (2, "strict")
+    assert made["nodes"][0]["limits"] == {"fuel": 5}
+    assert asked("--program", WC, "--strict", "--count", "3").nodes == 3
+    # A mode is part of what makes a job, like the other options.
+    made = asked("plain.py", "--strict")
+    assert made.document["determinism"] == "strict"
+    assert isinstance(made.job, bytes)
+
+
 def test_script_without_options_travels_as_it_is() -> None:
     assert asked("ours").job == OURS.encode()
     assert asked("job.json").job == json.dumps(JOB).encode()
