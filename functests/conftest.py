@@ -161,13 +161,18 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def harsh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One storage node; 2 s to send a body, 3 s and 256 MiB to compile.
 
-    Its only slot must be free again after each test.
+    Outputs of 64 MiB at most, which have room on any disk.  Its only slot must
+    be free again after each test.
     """
     folder = tmp_path_factory.mktemp("harsh")
     settings = ClusterSettings(
         nodes=1,
         replicas=1,
-        proxy_options={"upload_timeout": "2"},
+        proxy_options={
+            "upload_timeout": "2",
+            "max_output_bytes": str(64 * 1024 * 1024),
+            "default_output_bytes": str(64 * 1024 * 1024),
+        },
         executor_options={
             "slots": "1",
             "cache_dir": str(folder / "cache"),

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
+import requests
 from requests import Response
 
 from functests.conftest import with_container
@@ -32,9 +33,13 @@ OPEN_FROM_START = 4
 
 
 def job(account: Account, guest: str, *args: str, **limits: float) -> Any:
-    """One node with its standard output in the report."""
+    """One node with its standard output in the report.
+
+    Fuel is counted in strict jobs only.
+    """
     return {
         "version": 2,
+        "determinism": "strict" if "fuel" in limits else "default",
         "nodes": [
             group(
                 put_guest(account, guest),
@@ -67,17 +72,23 @@ def printed(node: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("name", LIMIT_NAMES)
 def test_limit_is_taken_up_to_its_cap_and_no_further(
-    account: Account, name: str
+    harsh: Cluster, name: str
 ) -> None:
-    cap = getattr(CAPS, name)
-    assert printed(run(account, "hello", **{name: cap})) == "hello\n"
+    """The cap that /info tells: here an operator has set one of them."""
+    info = requests.get(f"{harsh.url}/info", timeout=20).json()
+    cap = info["zerocloud"]["limits"]["caps"][name]
+    set_cap = {"output_bytes": 64 * MIB}
+    assert cap == set_cap.get(name, getattr(CAPS, name))
+    for account in with_container(Account(harsh)):
+        taken = run(account, "hello", **{name: cap})
+        assert printed(taken) == "hello\n"
 
-    error = error_of(account, job(account, "hello", **{name: cap + 1}))
+        error = error_of(account, job(account, "hello", **{name: cap + 1}))
 
-    assert (error.status, error.code) == (400, "job_limit")
-    assert f"{name} is {cap + 1:.0f}" in error.message
-    assert f"the operator's cap is {cap:.0f}" in error.message
-    assert error.message.endswith(f"(max_{name})")
+        assert (error.status, error.code) == (400, "job_limit")
+        assert f"{name} is {cap + 1:.0f}" in error.message
+        assert f"the operator's cap is {cap:.0f}" in error.message
+        assert error.message.endswith(f"(max_{name})")
 
 
 @pytest.mark.parametrize("name", LIMIT_NAMES)
@@ -136,6 +147,17 @@ def test_stderr_is_kept_to_the_byte_and_what_is_lost_is_noted(
 
     assert cut["stderr_tail"] == "e" * 4999
     assert cut["limits_reached"] == ["stderr_bytes"]
+
+
+def test_fuel_is_limited_to_the_unit(account: Account) -> None:
+    used = run(account, "hello", fuel=CAPS.fuel)["fuel_used"]
+    node = run(account, "hello", fuel=used)
+    assert (printed(node), node["fuel_used"]) == ("hello\n", used)
+
+    node = run(account, "hello", fuel=used - 1)
+
+    assert ended(node) == ("limit", "fuel")
+    assert node["receipt"]
 
 
 @pytest.mark.parametrize(
