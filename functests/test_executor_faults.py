@@ -24,7 +24,7 @@ from functests.executor_client import (
     task,
 )
 from functests.jobs import guest
-from functests.running import parent
+from functests.running import parent, wait_for_vm
 from functests.running import vms as processes_of_vms
 from functests.support import Account, command_name, residue, wait_until
 from zerocloud.cluster import Cluster, ClusterSettings
@@ -86,7 +86,7 @@ def in_an_input(cluster: Cluster) -> Exchange:
 
 def running(cluster: Cluster) -> Exchange:
     exchange = begun(cluster, SPIN)
-    assert wait_until(lambda: vms(cluster) > 0)
+    wait_for_vm(cluster)
     return exchange
 
 
@@ -210,8 +210,7 @@ def test_daemon_killed_is_a_lost_node_and_is_started_again(
 def test_stopped_vm_is_ended_at_its_wall_limit(cluster: Cluster) -> None:
     limits = TaskLimits(64 << 20, 2.0, 20.0, 65536)
     exchange = begun(cluster, SPIN, limits=limits)
-    assert wait_until(lambda: vms(cluster) > 0)
-    [vm] = processes_of_vms(cluster)
+    [vm] = wait_for_vm(cluster)
     os.kill(vm, signal.SIGSTOP)
     exchange.until(frames.REPORT)
     report = exchange.answer.report
@@ -222,6 +221,30 @@ def test_stopped_vm_is_ended_at_its_wall_limit(cluster: Cluster) -> None:
     )
     exchange.send(frames.GO)
     exchange.finish()
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_stopped_daemon_is_given_up_at_the_tasks_deadline(
+    cluster: Cluster,
+) -> None:
+    limits = TaskLimits(64 << 20, 1.0, 20.0, 65536)
+    exchange = begun(cluster, SPIN, limits=limits)
+    [vm] = wait_for_vm(cluster)
+    daemon = parent(vm)
+    os.kill(daemon, signal.SIGSTOP)
+    try:
+        exchange.until(b"")
+    finally:
+        os.kill(daemon, signal.SIGCONT)
+    assert exchange.answer.error["code"] == "node_lost"
+    assert exchange.answer.error["may_retry"]
+    exchange.close()
+    # It learns that nobody waits for the VM any more, and ends it.
+    assert wait_until(lambda: not Path(f"/proc/{vm}").exists(), GONE_SECONDS)
+    document = task(CAT, inputs=(streamed("stdin", b"x"),))
+    answer = run(cluster, anywhere(cluster), document, (CAT,), (b"x",))
+    assert answer.outputs == {0: b"x"}
+    assert Path(f"/proc/{daemon}").exists()
 
 
 def test_object_server_killed_takes_its_vms_along(tmp_path: Path) -> None:
