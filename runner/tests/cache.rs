@@ -140,3 +140,37 @@ fn what_killed_processes_left_is_swept_and_what_others_write_is_not() {
     assert!(alive("lock").exists());
     assert!(!cache.join("dead.lock").exists());
 }
+
+#[test]
+fn what_another_version_keeps_in_the_cache_is_left_to_it_and_makes_room_in_its_turn() {
+    let cache = folder("cache").join("new");
+    let (hello, bytes) = aged(&cache, "hello", 1000);
+    // By another name, for its engine is another; under the same key.
+    let other = cache.join(format!("{}.cwasm", "f".repeat(64)));
+    for ending in ["cwasm", "mac", "lock"] {
+        std::fs::write(other.with_extension(ending), b"of another version").unwrap();
+    }
+    assert_eq!(compile(&cache, "hello", &[]).json()["cached"], true);
+    artefact_of(&compile(&cache, "cat", &[]));
+    for ending in ["cwasm", "mac", "lock"] {
+        let kept = std::fs::read(other.with_extension(ending)).unwrap();
+        assert_eq!(kept, b"of another version");
+    }
+    // It was used longest ago, and goes first.
+    let file = File::options().write(true).open(&other).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(5000))
+        .unwrap();
+    let all: u64 = names(&cache, ".cwasm")
+        .iter()
+        .map(|path| path.metadata().unwrap().len())
+        .sum();
+    let trap = compile_within(&cache, "trap", all + bytes);
+    assert_eq!(trap.status, Some(0), "{trap:?}");
+    if !other.exists() {
+        assert!(!other.with_extension("mac").exists());
+        assert!(!other.with_extension("lock").exists());
+    }
+    let cap = all - b"of another version".len() as u64;
+    artefact_of(&compile_within(&cache, "exit_code", cap));
+    assert!(!other.exists() && !hello.with_extension("draft").exists());
+}

@@ -100,15 +100,76 @@ fn links_planted_in_the_cache_lead_nowhere() {
 fn pipes_planted_in_the_cache_are_not_waited_for() {
     let cache = folder("cache").join("new");
     let artefact = artefact_of(&compile_in(&cache, &guest("hello")));
-    for ending in ["cwasm", "mac"] {
+    for ending in ["cwasm", "mac", "lock"] {
+        std::fs::remove_file(&artefact).unwrap();
         let path = artefact.with_extension(ending);
-        std::fs::remove_file(&path).unwrap();
+        let _ = std::fs::remove_file(&path);
         let made = std::process::Command::new("mkfifo").arg(&path).status();
         assert!(made.unwrap().success());
         let again = compile_in(&cache, &guest("hello"));
         assert_eq!(again.json()["cached"], false, "{again:?}");
         assert!(path.metadata().unwrap().is_file());
     }
+    // Of another program, which has to make room.
+    let (path, lock) = (cache.join("x.cwasm"), cache.join("x.lock"));
+    for path in [path, lock] {
+        assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    }
+    std::fs::remove_file(&artefact).unwrap();
+    let hello = guest("hello");
+    let words = ["compile", "--cache-bytes", "1", "--cache"];
+    let words = [
+        &words[..],
+        &[cache.to_str().unwrap(), hello.to_str().unwrap()],
+    ];
+    assert_eq!(zvm(&words.concat(), b"").error().0, "no_room");
+    assert_eq!(compile_in(&cache, &guest("hello")).status, Some(0));
+}
+
+#[test]
+fn a_key_that_is_none_is_our_failure_and_is_not_replaced() {
+    let cache = folder("cache").join("new");
+    artefact_of(&compile_in(&cache, &guest("hello")));
+    let key = cache.join("key");
+    let plant: [(&str, &dyn Fn()); 3] = [
+        ("failed to fill whole buffer", &|| {
+            std::fs::write(&key, [1; 31]).unwrap();
+            std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
+        }),
+        ("failed to fill whole buffer", &|| {
+            let made = Command::new("mkfifo")
+                .args(["-m", "600"])
+                .arg(&key)
+                .status();
+            assert!(made.unwrap().success());
+        }),
+        ("Is a directory", &|| {
+            std::fs::create_dir(&key).unwrap();
+            std::fs::set_permissions(&key, PermissionsExt::from_mode(0o700)).unwrap();
+        }),
+    ];
+    for (text, plant) in plant {
+        std::fs::remove_file(&key).unwrap();
+        plant();
+        let ended = compile_in(&cache, &guest("hello"));
+        assert_eq!(ended.status, Some(70), "{ended:?}");
+        assert!(ended.stderr.contains(text), "{ended:?}");
+        assert!(ended.stderr.contains("/key"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_cache_of_another_user_is_our_failure() {
+    if !rustix::process::geteuid().is_root() {
+        // Nobody else can own one without root; the check is the same code.
+        return;
+    }
+    let cache = folder("cache").join("new");
+    artefact_of(&compile_in(&cache, &guest("hello")));
+    std::os::unix::fs::chown(&cache, Some(65534), None).unwrap();
+    let ended = compile_in(&cache, &guest("hello"));
+    assert_eq!(ended.status, Some(70), "{ended:?}");
+    assert!(ended.stderr.contains("belongs to user 65534"), "{ended:?}");
 }
 
 #[test]

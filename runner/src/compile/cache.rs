@@ -135,14 +135,18 @@ impl Cache {
         let path = self.path(name, "lock");
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
-        options.custom_flags(libc::O_NOFOLLOW);
+        // A pipe is not waited for: without a reader it cannot be opened.
+        options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
         loop {
             let file = match options.open(&path) {
-                Err(error) if is_link(&error) => {
+                Ok(file) if is_regular(&file) => file,
+                Err(error) if !is_link(&error) && !is_pipe(&error) => {
+                    return Err(failed("open", &path)(error));
+                }
+                _ => {
                     remove_foreign(&path)?;
                     continue;
                 }
-                result => result.map_err(failed("open", &path))?,
             };
             rustix::io::retry_on_intr(|| {
                 rustix::fs::flock(&file, FlockOperation::LockExclusive)
@@ -244,6 +248,11 @@ fn is_link(error: &std::io::Error) -> bool {
     error.raw_os_error() == Some(libc::ELOOP)
 }
 
+/// True if a file was not opened for writing because it is a pipe or a socket.
+fn is_pipe(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENXIO)
+}
+
 fn is_regular(file: &File) -> bool {
     file.metadata().is_ok_and(|state| state.is_file())
 }
@@ -272,7 +281,10 @@ fn touch(file: &File) {
 /// Reads the installation's key; makes one if there is none.
 fn load_or_make_key(path: &Path) -> Result<[u8; KEY_BYTES], Error> {
     for _ in 0..2 {
-        match File::open(path) {
+        let mut options = OpenOptions::new();
+        // A pipe without a writer is empty then, and not waited for.
+        options.read(true).custom_flags(libc::O_NONBLOCK);
+        match options.open(path) {
             Ok(file) => return read_key(&file, path),
             Err(error) if error.kind() == ErrorKind::NotFound => make_key(path)?,
             Err(error) => return Err(failed("open", path)(error)),

@@ -6,9 +6,10 @@
 //! belong to whoever holds the program's lock file, and a lock that can be had is
 //! a lock whose holder is gone.
 
-use std::fs::{DirEntry, File};
+use std::fs::{DirEntry, File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -112,7 +113,7 @@ fn artefact_of(entry: &DirEntry) -> Option<Artefact> {
 
 /// Removes an artefact unless somebody uses it; whether it is gone.
 fn evict(path: &Path) -> bool {
-    let file = match File::open(path) {
+    let file = match open(path) {
         Ok(file) => file,
         Err(error) => return error.kind() == ErrorKind::NotFound,
     };
@@ -129,7 +130,7 @@ fn evict(path: &Path) -> bool {
 /// Removes a lock and the drafts that it stands for, if nobody holds it and there
 /// is no artefact.
 fn sweep(lock: &Path) {
-    let Ok(file) = File::open(lock) else {
+    let Ok(file) = open(lock) else {
         return;
     };
     if !lock_at_once(&file) {
@@ -140,6 +141,12 @@ fn sweep(lock: &Path) {
     if !lock.with_extension("cwasm").exists() {
         let _ = std::fs::remove_file(lock);
     }
+}
+
+/// Opens what should be a file of ours, and does not wait for it if it is a pipe.
+fn open(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
 fn lock_at_once(file: &File) -> bool {
