@@ -22,15 +22,15 @@ type SysResult<T> = Result<T, sys::SysError>;
 const WORD: usize = 8;
 /// Words before the channels' own: memory peak, limits reached, length of all that
 /// was written to stderr, length of the verdict, when the guest began, fuel used.
-const HEAD_WORDS: usize = 6;
+pub(crate) const HEAD_WORDS: usize = 6;
 const MEMORY_PEAK: usize = 0;
 const LIMITS_REACHED: usize = 1;
 const STDERR_TOTAL: usize = 2;
-const VERDICT_LENGTH: usize = 3;
+pub(crate) const VERDICT_LENGTH: usize = 3;
 const BEGAN: usize = 4;
 const FUEL_USED: usize = 5;
 /// Per channel: four counters, a mark that there is a digest, the digest.
-const WORDS_PER_CHANNEL: usize = 9;
+pub(crate) const WORDS_PER_CHANNEL: usize = 9;
 const DIGEST_MARK: usize = 4;
 const DIGEST: usize = 5;
 /// Room for the verdict, before the ring of stderr; a longer message is cut by

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use super::script::Script;
-use crate::guest::tree::{MAX_NAME_BYTES, MAX_PATH_BYTES, Node, ROOT, TarLayer};
-use crate::guest::tree::{Tree, TreeError};
+use crate::guest::tree::{MAX_NAME_BYTES, MAX_PATH_BYTES, Node, NodeId, ROOT};
+use crate::guest::tree::{Stack, TarLayer, Tree, TreeError};
 
 const KINDS: [u8; 14] = *b"0521xgLK\x007VS3Z";
 const NEXT_LAYER: u8 = 14;
@@ -19,8 +20,9 @@ const NEXT_LAYER: u8 = 14;
 const MAX_LAYERS: usize = 4;
 
 /// Layers are refused, each by itself or not at all; or become a tree whose parts
-/// agree with each other, which is the layers' own trees laid over one another, and
-/// which reading headers from the file instead of the mapping does not change.
+/// agree with each other, and which is the layers' own trees laid over one another.
+/// It is the same, to the numbers of its nodes, when headers are read from the file
+/// instead of the mapping, and when some layers were indexed before the others.
 pub fn tar(bytes: &[u8]) {
     let mut script = Script::new(bytes);
     let mode = script.byte();
@@ -28,21 +30,25 @@ pub fn tar(bytes: &[u8]) {
         0 => written(&mut script, mode & 2 != 0),
         _ => vec![script.rest().to_vec()],
     };
-    let alone: Vec<_> = layers.iter().map(|layer| read(&[layer], false)).collect();
-    let all: Vec<&Vec<u8>> = layers.iter().collect();
-    let merged = read(&all, false);
-    if mode & 4 != 0 {
-        assert_eq!(read(&all, true), merged, "by the file and by its mapping");
-    }
+    let (none, from_file) = (Vec::new(), mode & 4 != 0);
+    let alone = layers
+        .iter()
+        .map(|layer| read(std::slice::from_ref(layer), &none, false));
+    let alone: Vec<_> = alone.map(|one| one.map(|seen| seen.files)).collect();
+    let merged = read(&layers, &none, false);
+    let (upper, lower) = layers.split_at(usize::from(mode >> 4) % (layers.len() + 1));
+    assert_eq!(
+        read(upper, lower, from_file),
+        merged,
+        "in turns, or by the file"
+    );
+    let merged = merged.map(|seen| seen.files);
     let Ok(merged) = merged else {
         // What is wrong with a layer is wrong with it alone too.
         return assert!(alone.contains(&merged), "{merged:?}");
     };
     let alone = alone.into_iter().map(Result::unwrap);
-    let expected = alone
-        .rev()
-        .reduce(lay_over)
-        .unwrap_or_else(|| read(&[], false).unwrap());
+    let expected = alone.rev().reduce(lay_over).unwrap();
     assert_eq!(merged, expected);
 }
 
@@ -149,12 +155,34 @@ enum Content {
 /// What is at each path, with its time. The root is the empty path.
 type Files = BTreeMap<Vec<u8>, (Content, Option<u64>)>;
 
-fn read(layers: &[&Vec<u8>], from_file: bool) -> Result<Files, TreeError> {
-    let layers = layers.iter().map(|bytes| match from_file {
-        true => TarLayer::open_to_index(memory_file(bytes), "layer"),
-        false => TarLayer::from_bytes(bytes.to_vec(), "layer"),
-    });
-    Ok(walk(&mut Tree::new(layers.collect::<Result<_, _>>()?)?))
+/// A tree as it is found by walking.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seen {
+    files: Files,
+    /// In the order of the walk.
+    nodes: Vec<NodeId>,
+}
+
+/// The tree of `upper` over `lower`, which are indexed first; topmost first.
+fn read(
+    upper: &[Vec<u8>],
+    lower: &[Vec<u8>],
+    from_file: bool,
+) -> Result<Seen, TreeError> {
+    let open = |layers: &[Vec<u8>]| -> Result<Vec<TarLayer>, TreeError> {
+        let layers = layers.iter().map(|bytes| match from_file {
+            true => TarLayer::open_to_index(memory_file(bytes), "layer"),
+            false => TarLayer::from_bytes(bytes.clone(), "layer"),
+        });
+        layers.collect()
+    };
+    // All are opened before one is indexed, so that the same error comes first.
+    let (upper, lower) = (open(upper)?, open(lower)?);
+    let mut tree = match lower.is_empty() {
+        true => Tree::new(upper)?,
+        false => Tree::over(&Rc::new(Stack::new(lower)?), upper)?,
+    };
+    Ok(walk(&mut tree))
 }
 
 fn memory_file(bytes: &[u8]) -> OwnedFd {
@@ -165,8 +193,11 @@ fn memory_file(bytes: &[u8]) -> OwnedFd {
 }
 
 /// All that a guest can reach, each once, by a name that it is found by.
-fn walk(tree: &mut Tree) -> Files {
-    let mut files = Files::new();
+fn walk(tree: &mut Tree) -> Seen {
+    let Seen {
+        mut files,
+        mut nodes,
+    } = Seen::default();
     let mut seen = std::collections::BTreeSet::new();
     let mut rest = vec![(ROOT, Vec::new())];
     while let Some((id, path)) = rest.pop() {
@@ -195,6 +226,7 @@ fn walk(tree: &mut Tree) -> Files {
             last = Some(name);
         }
         files.insert(path, (content, tree.modified_seconds(id)));
+        nodes.push(id);
     }
     for reserved in [&b"/dev"[..], b"/tmp"] {
         assert_eq!(files[reserved].0, Content::Directory);
@@ -202,7 +234,7 @@ fn walk(tree: &mut Tree) -> Files {
         let first = below.next().map(|(path, _)| path);
         assert!(first.is_none_or(|path| !path.starts_with(&[reserved, b"/"].concat())));
     }
-    files
+    Seen { files, nodes }
 }
 
 /// The rules of the merge, once more, without an index.

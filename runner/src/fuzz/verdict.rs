@@ -1,11 +1,11 @@
-//! How a process ended, then the words of its ledger, then what it said last.
+//! Which mode, how a process ended, the words of its ledger, what it said last.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::script::Script;
 use crate::error::Error;
-use crate::ledger::Ledger;
+use crate::ledger::{HEAD_WORDS, Ledger, VERDICT_LENGTH, WORDS_PER_CHANNEL};
 use crate::manifest::{self, Manifest};
 use crate::outcome::Outcome;
 use crate::serve::job::{self, Account};
@@ -14,23 +14,22 @@ use crate::session::watch::Stopped;
 use crate::session::{self, Ending};
 use crate::sys::Ended;
 
-const MANIFEST: &[u8] = include_bytes!("../../tests/fixtures/manifest-full.json");
+const MANIFESTS: [&[u8]; 2] = [
+    include_bytes!("../../tests/fixtures/manifest-full.json"),
+    include_bytes!("../../tests/fixtures/manifest-strict.json"),
+];
 const STDERR_BYTES: usize = 64;
-/// As many as `ledger` has for itself and for each channel.
-const HEAD_WORDS: usize = 5;
-const WORDS_PER_CHANNEL: usize = 9;
-const VERDICT_LENGTH: usize = 3;
-
 /// Whatever a VM's process left in its ledger becomes an answer of bounded length,
 /// or a failure for the log; a process that the filter of system calls ended is
 /// never believed.
 pub fn verdict(bytes: &[u8]) {
     let mut script = Script::new(bytes);
-    let manifest = manifest::parse(MANIFEST, 8).unwrap();
+    let mode = script.byte();
+    let manifest = manifest::parse(MANIFESTS[usize::from(mode & 1)], 8).unwrap();
     let channels = manifest.channels.len();
     let (ledger, file) = Ledger::new_file(channels, STDERR_BYTES).unwrap();
     let (ended, stopped) = ending(&mut script);
-    fill(&file, &mut script, channels);
+    fill(&file, &mut script, channels, mode & 2 == 0);
     let filtered = ended.signal == Some(libc::SIGSYS);
     match answer(&manifest, &ledger, ended, stopped) {
         Ok(answer) => {
@@ -67,8 +66,7 @@ fn ending(script: &mut Script<'_>) -> (Ended, Option<Stopped>) {
 }
 
 /// Writes what a process could: any byte anywhere.
-fn fill(file: &OwnedFd, script: &mut Script<'_>, channels: usize) {
-    let honest = script.byte().is_multiple_of(2);
+fn fill(file: &OwnedFd, script: &mut Script<'_>, channels: usize, honest: bool) {
     let mut words = Vec::new();
     for _ in 0..HEAD_WORDS + channels * WORDS_PER_CHANNEL {
         // Small ones, and those that overflow.

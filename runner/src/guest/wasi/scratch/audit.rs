@@ -68,6 +68,7 @@ impl Scratch {
     fn audit_limits(&self) {
         let bytes: u64 = self.present().map(|(_, node)| node.content.size()).sum();
         assert_eq!(self.used_bytes, bytes);
+        // A name each; what is open and has none counts as well.
         let names = self.present().map(|(_, node)| u64::from(node.links.max(1)));
         assert_eq!(self.used_files + 1, names.sum::<u64>());
         assert!(self.used_bytes <= self.limits.tmp_bytes);
