@@ -93,7 +93,7 @@ def main(arguments: list[str]) -> None:
     from zerocloud.protocol import signing  # noqa: PLC0415
 
     if protocol:
-        signing.VERSION = protocol
+        signing.VERSIONS = (protocol,)
     prepare(Path(swift_dir))
     deadline = time.monotonic() + START_SECONDS
     while True:

@@ -26,7 +26,7 @@ BARE = {"pipeline": "healthcheck object-server"}
 NODES: dict[str, tuple[dict[str, str], str, str]] = {
     "without the filter": (BARE, "no_node", "it answered 405"),
     "of an older protocol": ({"protocol": "0"}, "no_node", "known here is 0"),
-    "of a newer protocol": ({"protocol": "2"}, "no_node", "known here is 2"),
+    "of a newer protocol": ({"protocol": "3"}, "no_node", "known here is 3"),
     "that is full": (
         {"reserve_bytes": str(TIB)},
         "disk_full",

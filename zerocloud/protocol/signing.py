@@ -23,7 +23,7 @@ from zerocloud.errors import ProtocolError, TaskRefused
 
 VERSION = "1"
 # Those that a node knows; zerocloud.protocol.task says what each can say.
-VERSIONS = (VERSION, "2")
+VERSIONS: tuple[str, ...] = (VERSION, "2")
 MAX_AHEAD_SECONDS = 300
 SKEW_SECONDS = 60
 _SIGNATURE = re.compile(r"([0-9a-f]{8}) ([0-9a-f]{64})")
