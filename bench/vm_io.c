@@ -1,6 +1,8 @@
 /* The same input and output, in a VM and natively. Prints one number.
  *
  *   count SIZE          reads standard input to its end; how many bytes
+ *   stdio SIZE          the same by the C library, whose own buffer makes reads
+ *                       of other lengths
  *   loose SIZE          the same after one byte out of order, which ends the
  *                       channel's digest
  *   random COUNT SIZE   reads at places all over standard input
@@ -23,6 +25,14 @@ static long long count(size_t size)
     ssize_t got;
     while ((got = read(0, buffer, size)) > 0) total += got;
     return got < 0 ? -1 : total;
+}
+
+static long long count_by_library(size_t size)
+{
+    long long total = 0;
+    size_t got;
+    while ((got = fread(buffer, 1, size, stdin)) > 0) total += (long long)got;
+    return ferror(stdin) ? -1 : total;
 }
 
 static long long jump(long long number, size_t size)
@@ -60,6 +70,8 @@ int main(int argc, char **argv)
     long long total = -1;
     if (strcmp(argv[1], "count") == 0) {
         total = count(size);
+    } else if (strcmp(argv[1], "stdio") == 0) {
+        total = count_by_library(size);
     } else if (strcmp(argv[1], "loose") == 0) {
         if (pread(0, buffer, 1, 0) == 1) total = count(size);
     } else if (strcmp(argv[1], "random") == 0 && argc > 3) {

@@ -210,6 +210,8 @@ def _actions(
         "digest_native": lambda: scene.digest("read"),
         "digest_with_memory": in_memory,
         "count_no_digest": guest("loose", BUFFER, access="random"),
+        "stdio": guest("stdio", BUFFER, access="sequential"),
+        "stdio_native": native("stdio", BUFFER),
         "small": guest("count", SMALL, access="sequential"),
         "small_no_digest": guest("loose", SMALL, access="random"),
         "small_native": native("count", SMALL),
@@ -246,6 +248,11 @@ def _figures(size: int, samples: dict[str, list[float]]) -> dict[str, Any]:
         "count_bytes_with_digest_cpu_over_digest": ratio(
             "count_cpu", "digest_native_cpu"
         ),
+        "stdio_cpu_over_native": ratio("stdio_cpu", "stdio_native_cpu"),
+        "stdio_with_digest_cpu_over_digest": ratio(
+            "stdio_cpu", "digest_native_cpu"
+        ),
+        "stdio_over_native": ratio("stdio", "stdio_native"),
         "small_reads_cpu_over_native": ratio("small_cpu", "small_native_cpu"),
         "random_reads_cpu_over_native": ratio(
             "random_cpu", "random_native_cpu"

@@ -286,8 +286,8 @@ impl Channel {
     }
 
     /// BLAKE3 of what was delivered, if that was the bytes from 0 on in order.
-    pub fn delivered_blake3(&mut self) -> Option<[u8; 32]> {
-        let digest = self.digest.as_mut().map(Sequential::finish)?;
+    pub fn delivered_blake3(&self) -> Option<[u8; 32]> {
+        let digest = self.digest.as_ref().map(Sequential::finish)?;
         Some(match noise(Source::ReadDigest) {
             Some(noise) => *blake3::hash(&noise.to_le_bytes()).as_bytes(),
             None => digest,

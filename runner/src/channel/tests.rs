@@ -113,6 +113,28 @@ fn digest_is_of_the_bytes_delivered_however_they_were_read() {
 }
 
 #[test]
+fn digest_does_not_depend_on_where_reads_begin_and_end() {
+    let data: Vec<u8> = (0..700_000u64).map(|n| ((n * n) >> 7) as u8).collect();
+    // Around the sizes at which bytes are hashed where they lie, or gathered.
+    let sizes = [
+        100, 66_559, 16_384, 1, 16_383, 49_152, 3, 65_536, 16_385, 65_535, 32_768, 7,
+    ];
+    for first in 0..sizes.len() {
+        let mut channel = reader(Access::Sequential, &data);
+        let mut done = 0;
+        for size in sizes.iter().cycle().skip(first) {
+            done += read(&mut channel, *size).unwrap().len();
+            // Looking at it between reads changes nothing.
+            let digest = channel.delivered_blake3().unwrap();
+            assert_eq!(digest, *blake3::hash(&data[..done]).as_bytes(), "{done}");
+            if done == data.len() {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
 fn digest_of_a_part_is_of_that_part() {
     let mut channel = reader(Access::Sequential, b"abcdef");
     read(&mut channel, 3).unwrap();

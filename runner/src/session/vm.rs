@@ -113,7 +113,7 @@ pub(crate) fn run_session(
     let limits = manifest.limits;
     let wasi = Wasi::new(wasi_config(manifest, tree, channels, ledger)?);
     let mut ended = run(ready, wasi, ledger, &limits)?;
-    for (index, channel) in ended.channels().iter_mut().enumerate() {
+    for (index, channel) in ended.channels().iter().enumerate() {
         if let Some(digest) = channel.delivered_blake3() {
             ledger.set_digest(index, digest);
         }
