@@ -124,7 +124,12 @@ MALFORMED = {
         lambda: module(types=(NOTHING, b"\x5f\x00")), ("gc",)
     ),
     "threads": Program(one(b"\xfe\x03\x00"), ("threads",)),
-    "exceptions": Program(one(b"\x08\x00"), ("exceptions",)),
+    "exceptions of the old form": Program(
+        one(b"\x06\x40\x19\x0b"), ("legacy", "-wasm-use-legacy-eh=false")
+    ),
+    "an exception of a kind that is not there": Program(
+        one(b"\x08\x00"), ("unknown tag",)
+    ),
     "code that leaves something": Program(one(b"\x41\x00"), ("invalid",)),
     "code that ends early": Program(one(b"\x02\x40"), ("invalid",)),
     "a start that is not there": Program(

@@ -8,11 +8,14 @@
 //!
 //! Off are: threads and shared memory (timing would show), relaxed SIMD (results
 //! differ between processors), 64-bit memories (they need explicit bounds checks)
-//! and everything that needs garbage collection, exceptions included.
+//! and garbage-collected types. Exceptions are on (`setjmp`, C++), of which the
+//! engine keeps the values in a heap that is collected: only modules that have any
+//! get one, it counts as the guest's memory, and when it is collected depends on
+//! nothing but what the guest did.
 
 #[cfg(feature = "compiler")]
 use wasmtime::Strategy;
-use wasmtime::{Config, Engine, Result, WasmFeatures};
+use wasmtime::{Collector, Config, Engine, Result, WasmFeatures};
 
 use crate::chance::{Source, noise};
 use crate::determinism::Determinism;
@@ -65,7 +68,7 @@ const DENSE_IMAGE_BYTES: u64 = 256 << 20;
 /// Frames named in the message of a trap.
 const BACKTRACE_FRAMES: usize = 6;
 
-const FEATURES: [WasmFeatures; 10] = [
+const FEATURES: [WasmFeatures; 12] = [
     WasmFeatures::MUTABLE_GLOBAL,
     WasmFeatures::SATURATING_FLOAT_TO_INT,
     WasmFeatures::SIGN_EXTENSION,
@@ -76,6 +79,10 @@ const FEATURES: [WasmFeatures; 10] = [
     WasmFeatures::TAIL_CALL,
     WasmFeatures::EXTENDED_CONST,
     WasmFeatures::FLOATS,
+    WasmFeatures::EXCEPTIONS,
+    // References to exceptions, and null references to the host's things; not the
+    // structures and arrays of the proposal, which is `GC`.
+    WasmFeatures::GC_TYPES,
 ];
 
 /// Features of the processor that compiled code may use: x86-64-v2, which every
@@ -128,6 +135,9 @@ pub fn engine(stack_bytes: u64, determinism: Determinism) -> Result<Engine> {
     for feature in FEATURES {
         config.wasm_features(feature, true);
     }
+    // Frees what is not in use any more, so that a loop that throws needs no more
+    // memory than one throw; the null collector would keep all.
+    config.collector(Collector::Copying);
     config.signals_based_traps(!is_interpreted);
     config.memory_reservation(RESERVATION_BYTES);
     config.memory_guard_size(GUARD_BYTES);

@@ -1,6 +1,8 @@
 """What the build tools promise: same bytes, pinned sources, no root."""
 
 import hashlib
+import io
+import json
 import sys
 import tarfile
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
-from _build import library, progress, sources, workshop, zig
+from _build import library, progress, recipe, sources, workshop, zig
 from _build.cache import place_copy, place_text
 from _build.layer import write_layer
 
@@ -160,3 +162,72 @@ def test_settings_do_not_tell_where_they_were_built(tmp_path: Path) -> None:
 )
 def test_duration_reads_like_speech(seconds: float, said: str) -> None:
     assert progress.duration(seconds) == said
+
+
+def write_recipe(folder: Path, archive: Path) -> Path:
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    archives = [{"file": archive.name, "sha256": digest}]
+    document = {
+        "name": "program",
+        "sources": [
+            {
+                "name": "x",
+                "package": "x",
+                "environment": "ZEROCLOUD_X_SOURCE",
+                "archives": archives,
+            }
+        ],
+        "unpack": "src/*.[ch]",
+        "leave_out": ["main2.c"],
+        "include": "own.h",
+        "flags": ["-DX"],
+        "libraries": ["y"],
+    }
+    (folder / "own.h").write_text("")
+    path = folder / "recipe.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def write_archive(path: Path, *names: str) -> None:
+    with tarfile.open(path, "w") as archive:
+        for name in names:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(name)
+            archive.addfile(entry, io.BytesIO(name.encode()))
+
+
+def test_recipe_unpacks_what_it_names_and_leaves_out_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("a.c", "a.h", "main2.c", "main.c", "Makefile", "deep/b.c")
+    write_archive(
+        tmp_path / "x.tar", "x-1/README", *(f"x-1/src/{n}" for n in names)
+    )
+    path = write_recipe(tmp_path, tmp_path / "x.tar")
+    monkeypatch.setenv("ZEROCLOUD_X_SOURCE", str(tmp_path / "x.tar"))
+    folder = tmp_path / "work"
+    folder.mkdir()
+
+    compiled = recipe.unpack(path, folder, print)
+
+    assert compiled == ["-include", "own.h", "a.c", "main.c"]
+    assert sorted(f.name for f in folder.iterdir()) == [
+        "a.c", "a.h", "main.c", "main2.c", "own.h",
+    ]  # fmt: skip
+    assert (folder / "a.c").read_text() == "x-1/src/a.c"
+    assert recipe.name_of(path) == "program"
+    assert recipe.name_of(tmp_path / "own.h") == ""
+    assert recipe.flags(path) == ["-w", "-DX", "-ly"]
+    assert recipe.files(path) == [path, tmp_path / "own.h"]
+
+
+def test_recipe_with_another_source_than_the_pinned_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_archive(tmp_path / "x.tar", "x-1/src/a.c")
+    path = write_recipe(tmp_path, tmp_path / "x.tar")
+    write_archive(tmp_path / "y.tar", "x-1/src/evil.c")
+    monkeypatch.setenv("ZEROCLOUD_X_SOURCE", str(tmp_path / "y.tar"))
+    with pytest.raises(zig.BuildError, match=r"y.tar has SHA-256 .* pinned"):
+        recipe.unpack(path, tmp_path, print)

@@ -42,11 +42,7 @@ pub fn compile(bounds: &Bounds) -> Result<(), Error> {
     #[cfg(feature = "planted-holes")]
     try_hole(&module)?;
     policy::check(&module)?;
-    let module = match bounds.determinism {
-        Determinism::Default => module,
-        Determinism::Strict => depth::count(&module)?,
-    };
-    let artefact = translate(&engine, &module)?;
+    let artefact = translate(&engine, module, bounds.determinism).map_err(advised)?;
     write_all(rustix::stdio::stdout(), &artefact)
 }
 
@@ -98,13 +94,56 @@ fn try_hole(module: &[u8]) -> Result<(), Error> {
 }
 
 /// Validates and compiles `module`.
-fn translate(engine: &Engine, module: &[u8]) -> Result<Vec<u8>, Error> {
-    engine.precompile_module(module).map_err(|error| {
+fn translate(
+    engine: &Engine,
+    module: Vec<u8>,
+    determinism: Determinism,
+) -> Result<Vec<u8>, Error> {
+    let module = match determinism {
+        Determinism::Default => module,
+        Determinism::Strict => depth::count(&module)?,
+    };
+    engine.precompile_module(&module).map_err(|error| {
         if is_out_of_memory(&error) {
             return super::memory_limit();
         }
         Error::refused(Code::InvalidModule, format!("invalid module: {error:#}"))
     })
+}
+
+/// The refusal, with what to do about it.
+fn advised(error: Error) -> Error {
+    match error {
+        Error::Refused { code, message } if code == Code::InvalidModule => {
+            let advice = advice(&message);
+            Error::refused(code, message + advice)
+        }
+        other => other,
+    }
+}
+
+/// What to do about a feature that is off, where a toolchain has a choice.
+fn advice(message: &str) -> &'static str {
+    let asks_for = |feature: &str| {
+        // In the words of the three places where a feature is missed.
+        [
+            format!("{feature} feature"),
+            format!("`{feature}`"),
+            format!("{} support", feature.replace('_', " ")),
+        ]
+        .iter()
+        .any(|words| message.contains(words))
+    };
+    if asks_for("legacy_exceptions") {
+        "; these are exceptions as they were before their standard: build with \
+         -mllvm -wasm-use-legacy-eh=false (clang), or translate the module with \
+         wasm-opt --translate-to-exnref"
+    } else if asks_for("gc") {
+        "; garbage-collected types are not run here: build for wasm32-wasip1, with the \
+         language's own memory management"
+    } else {
+        ""
+    }
 }
 
 /// Writes without making another descriptor, of which there are none left.

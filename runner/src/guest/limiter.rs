@@ -1,4 +1,5 @@
 //! Decides every growth of a guest's memory and tables, from the manifest alone.
+//! The heap that holds exceptions in flight is memory of the guest's too.
 //!
 //! The answer never depends on the host: the address space is reserved before
 //! the run, and pages that the host cannot give end in a kill, not in a refused
@@ -17,9 +18,13 @@ pub const TABLE_ELEMENTS: usize = 1 << 20;
 pub struct Limiter {
     ledger: Ledger,
     memory_bytes: usize,
+    /// Of the memory and of the heap of exceptions.
+    used_bytes: usize,
     table_elements: usize,
     /// The last growth of a memory was allowed.
     granted: bool,
+    /// One was allowed that the host could not give.
+    host_is_out: bool,
 }
 
 impl Limiter {
@@ -28,13 +33,21 @@ impl Limiter {
         Limiter {
             ledger,
             memory_bytes,
+            used_bytes: 0,
             table_elements: 0,
             granted: false,
+            host_is_out: false,
         }
     }
 }
 
 impl Limiter {
+    /// True if the host could not give memory that the guest was allowed. The engine
+    /// keeps that to itself when it was for an exception.
+    pub fn host_is_out(&self) -> bool {
+        self.host_is_out
+    }
+
     /// The first limit that refused something.
     pub fn refused(&self) -> Option<Limit> {
         self.ledger.limits_reached().into_iter().next()
@@ -52,7 +65,9 @@ impl ResourceLimiter for Limiter {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        if desired > self.memory_bytes {
+        let more = desired.saturating_sub(current);
+        let total = self.used_bytes.saturating_add(more);
+        if total > self.memory_bytes {
             self.ledger.note(Limit::MemoryBytes);
             return Ok(false);
         }
@@ -62,13 +77,15 @@ impl ResourceLimiter for Limiter {
             return Ok(false);
         }
         self.granted = true;
-        self.ledger.raise_memory_peak(desired as u64);
+        self.used_bytes = total;
+        self.ledger.raise_memory_peak(total as u64);
         Ok(true)
     }
 
     /// A growth did not happen. If it had been allowed, the host could not give the
     /// memory: the guest must not see that, so it ends the run, as a failure of ours.
     fn memory_grow_failed(&mut self, error: Error) -> Result<()> {
+        self.host_is_out |= self.granted;
         match self.granted {
             true => Err(error.context("the host has no memory for the guest")),
             false => Ok(()),
@@ -115,6 +132,18 @@ mod tests {
     }
 
     #[test]
+    fn memory_and_the_heap_of_exceptions_are_counted_together() {
+        let (mut limiter, ledger) = limiter(262_144);
+        assert!(limiter.memory_growing(0, 131_072, None).unwrap());
+        assert!(limiter.memory_growing(0, 65_536, None).unwrap());
+        assert!(limiter.memory_growing(65_536, 131_072, None).unwrap());
+        assert_eq!(ledger.memory_peak(), 262_144);
+        assert_eq!(ledger.limits_reached(), []);
+        assert!(!limiter.memory_growing(131_072, 196_608, None).unwrap());
+        assert_eq!(ledger.limits_reached(), [Limit::MemoryBytes]);
+    }
+
+    #[test]
     fn a_maximum_of_the_modules_own_is_no_limit_of_ours() {
         let (mut limiter, ledger) = limiter(1 << 20);
         assert!(!limiter.memory_growing(0, 131_072, Some(65_536)).unwrap());
@@ -130,10 +159,13 @@ mod tests {
         };
         // More than a memory can be: a refusal that every host gives.
         assert!(!failed(&mut limiter));
+        assert!(!limiter.host_is_out());
         assert!(limiter.memory_growing(0, 65_536, None).unwrap());
         assert!(failed(&mut limiter));
         assert!(!limiter.memory_growing(0, 196_608, None).unwrap());
         assert!(!failed(&mut limiter));
+        // Not forgotten: the engine may have kept it to itself.
+        assert!(limiter.host_is_out());
     }
 
     #[test]

@@ -234,6 +234,9 @@ fn ending(
     if let Some(end) = store.data_mut().end.take() {
         return end;
     }
+    if store.data().limiter.host_is_out() {
+        return Outcome::Failure(format!("{error:#}: the host is out of memory"));
+    }
     // What the limiter refused to a module that is being made ends it at once.
     let refused = store.data().limiter.refused();
     let how = match stack {

@@ -4,9 +4,9 @@
 //! get into a message; the names of the guest's own functions do, because they are
 //! what its author needs, and they are a function of the module.
 
-use wasmtime::{Error, Trap, WasmBacktrace};
+use wasmtime::{Error, GcHeapOutOfMemory, ThrownException, Trap, WasmBacktrace};
 
-use crate::outcome::Outcome;
+use crate::outcome::{Limit, Outcome};
 
 /// Longest name of a function in a message, in characters.
 const MAX_NAME: usize = 80;
@@ -14,11 +14,20 @@ const MAX_NAME: usize = 80;
 /// The outcome for `error`, which a call of the guest gave and no host function
 /// had asked for.
 pub fn outcome(error: &Error) -> Outcome {
-    let Some(trap) = error.downcast_ref::<Trap>() else {
+    let (word, text) = match error.downcast_ref::<Trap>() {
+        Some(trap) => describe(*trap),
+        None if error.is::<ThrownException>() => {
+            ("uncaught_exception", "an exception that nothing catches")
+        }
+        None if error.is::<GcHeapOutOfMemory<()>>() => {
+            return Outcome::Limit {
+                limit: Limit::MemoryBytes,
+                message: "no memory is left for an exception (memory_bytes)".to_owned(),
+            };
+        }
         // Neither a trap nor an end that a host function stored: ours.
-        return Outcome::Failure(format!("{error:#}"));
+        None => return Outcome::Failure(format!("{error:#}")),
     };
-    let (word, text) = describe(*trap);
     described(error, word, text)
 }
 
