@@ -209,6 +209,21 @@ def test_csvfilter_keeps_what_the_same_program_keeps_here(
     account.close()
 
 
+def test_lua_sums_what_can_be_summed(run: Run) -> None:
+    done = run("examples/lua")
+    expected = ""
+    for path in sorted((ROOT / "examples/csvfilter/orders").iterdir()):
+        fields = [
+            line.split(",")[-1] for line in path.read_text().splitlines()
+        ]
+        numbers = [float(f) for f in fields if re.fullmatch(r"[\d.]+", f)]
+        others = len(fields) - len(numbers)
+        expected += (
+            f"{sum(numbers):.2f} in total, {others} lines without a number\n"
+        )
+    assert answer(done, uploads=5) == expected
+
+
 def test_thumbnail_is_the_mean_of_squares(
     run: Run, cluster: Cluster, tmp_path: Path
 ) -> None:

@@ -231,3 +231,11 @@ def test_recipe_with_another_source_than_the_pinned_one_is_refused(
     monkeypatch.setenv("ZEROCLOUD_X_SOURCE", str(tmp_path / "y.tar"))
     with pytest.raises(zig.BuildError, match=r"y.tar has SHA-256 .* pinned"):
         recipe.unpack(path, tmp_path, print)
+
+
+def test_recipe_of_lua_pins_a_source_and_names_a_header() -> None:
+    root = Path(__file__).resolve().parents[2]
+    path = root / "examples/lua/source/recipe.json"
+    (source,) = sources.parse_sources(json.loads(path.read_text())["sources"])
+    assert all(len(one.sha256) == 64 for one in source.archives)
+    assert all(file.is_file() for file in recipe.files(path))
