@@ -373,3 +373,63 @@ fn names_of_any_length_are_told_in_one_short_line() {
         assert!(message.chars().count() <= 701, "{message}");
     }
 }
+
+/// A command that does this in its function `f`.
+fn command_with(memory: &str, body: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(module (memory (export "memory") {memory})
+          (func $f (export "f") (param i64) (result i64) {body})
+          (func (export "_start") (drop (call $f (i64.const 1)))))"#
+    );
+    wat::parse_str(text).unwrap()
+}
+
+#[test]
+fn what_could_differ_between_processors_or_in_time_is_refused_in_both_modes() {
+    let relaxed = "(i64x2.extract_lane 0 (f64x2.relaxed_madd
+        (f64x2.splat (f64.const 1)) (f64x2.splat (f64.const 2)) (v128.const i64x2 0 0)))";
+    let cases = [
+        (command_with("1", relaxed), "relaxed SIMD"),
+        (command_with("1 1 shared", "(local.get 0)"), "threads"),
+        (
+            command_with("1", "(i64.atomic.rmw.add (i32.const 0) (local.get 0))"),
+            "threads",
+        ),
+        (command_with("i64 1", "(local.get 0)"), "memory64"),
+    ];
+    let path = support::folder("features").join("module.wasm");
+    for (module, feature) in cases {
+        std::fs::write(&path, module).unwrap();
+        for options in [&[][..], &["--strict"]] {
+            let cache = support::cache();
+            let mut words = vec!["compile", "--cache", cache.to_str().unwrap()];
+            words.extend(options);
+            words.push(path.to_str().unwrap());
+            let ended = support::zvm(&words, b"");
+            assert_eq!(ended.status, Some(65), "{feature}: {ended:?}");
+            let (code, message) = ended.error();
+            assert_eq!(code, "invalid_module");
+            assert!(message.contains(feature), "{feature}: {message}");
+        }
+    }
+}
+
+/// Whatever the processor that compiles has, compiled code has the baseline's
+/// instructions alone: LZCNT, which each processor of the last ten years has, is not
+/// among them, and an older one would take it for BSR and count wrongly.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn compiled_code_has_no_instruction_beyond_the_baseline() {
+    let path = support::folder("baseline").join("module.wasm");
+    std::fs::write(&path, command_with("1", "(i64.clz (local.get 0))")).unwrap();
+    let (artefact, _) = support::compile_file(&path);
+    let code = std::fs::read(artefact).unwrap();
+    // F3 says LZCNT, a REX prefix may stand between; without it, it is BSR.
+    let is_bsr = |bytes: &[u8]| matches!(bytes, [0x40..=0x4f, 0x0f, 0xbd]);
+    let is_lzcnt = |bytes: &[u8]| matches!(bytes, [0xf3, 0x40..=0x4f, 0x0f, 0xbd]);
+    assert!(
+        code.windows(3).any(is_bsr),
+        "it counts in another way by now"
+    );
+    assert!(!code.windows(4).any(is_lzcnt));
+}
