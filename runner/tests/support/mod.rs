@@ -127,6 +127,8 @@ pub fn compile_by(
 ) -> (PathBuf, String) {
     let cache = cache();
     let mut args = vec!["compile", "--cache", cache.to_str().unwrap()];
+    // Not for a busy machine to decide.
+    args.extend(["--seconds", "600"]);
     args.extend(options);
     args.push(module.to_str().unwrap());
     let ended = zvm_with(&args, b"", variables);

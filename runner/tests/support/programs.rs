@@ -384,6 +384,7 @@ pub const PROGRAMS: &[Program] = &[
     // Arithmetic.
     wat("floats", include_str!("floats.wat")),
     wat("vectors", include_str!("vectors.wat")),
+    wat("exceptions", include_str!("exceptions.wat")),
     wat(
         "integers",
         "(func (export \"_start\") (local $i i32) (local $a i64)

@@ -216,3 +216,40 @@ fn names_of_ours_and_bad_modules_are_refused() {
     assert!(text(&module).contains("threads"), "{}", text(&module));
     assert!(text(b"\0asm\x01\0\0\0\x01\xff").starts_with("invalid module"));
 }
+
+#[test]
+fn an_exception_gives_back_what_those_took_whom_it_came_past() {
+    // Each throw leaves 21 frames that never come to their end. It is caught in a
+    // block, by the function itself, and by a loop; a counter that forgot any of
+    // them would be spent long before the end.
+    let text = r#"(module (tag $e (param i32))
+        (func $throw (param i32)
+          (if (i32.eqz (local.get 0)) (then (throw $e (i32.const 7))))
+          (call $throw (i32.sub (local.get 0) (i32.const 1))))
+        (func $direct (result i32)
+          (try_table (catch $e 0) (call $throw (i32.const 20)))
+          (i32.const 1))
+        (func $looped (param $often i32) (result i32) (local $n i32)
+          (i32.const 0)
+          (loop $again (param i32) (result i32)
+            drop
+            (local.set $n (i32.add (local.get $n) (i32.const 1)))
+            (if (result i32) (i32.le_u (local.get $n) (local.get $often))
+              (then (try_table (catch $e $again) (call $throw (i32.const 20)))
+                (i32.const 0))
+              (else (local.get $n)))))
+        (func (export "f") (param $n i32) (result i32) (local $sum i32)
+          (local.set $sum (call $looped (local.get $n)))
+          (loop $again
+            (local.set $sum (i32.add (local.get $sum)
+              (block $caught (result i32)
+                (try_table (catch $e $caught) (call $throw (i32.const 20)))
+                (i32.const 0))))
+            (local.set $sum (i32.add (local.get $sum) (call $direct)))
+            (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+            (br_if $again (local.get $n)))
+          (local.get $sum)))"#;
+    let often = 20_000;
+    assert!(often as u32 * 20 * FRAME_BYTES > 10 * STACK_BYTES);
+    assert_eq!(answer(text, often), often + 1 + 14 * often);
+}
