@@ -58,6 +58,10 @@ pub struct Program {
     pub descriptor: usize,
     pub sha256: String,
     pub name: String,
+    /// The module whose template this is: what the job named. Nobody can tell the
+    /// two apart, so a receipt names this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_of: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -201,6 +205,9 @@ impl Manifest {
         check_name("/node", &self.node)?;
         check_name("/program/name", &self.program.name)?;
         check_digest("/program/sha256", &self.program.sha256)?;
+        if let Some(module) = &self.program.template_of {
+            check_digest("/program/template_of", module)?;
+        }
         check_digest("/seed", &self.seed)?;
         self.check_words()?;
         self.check_layers()?;

@@ -33,7 +33,7 @@ pub fn receipt(
         Determinism::Strict => STRICT_CONTEXT,
     };
     let mut fields = Fields(blake3::Hasher::new_derive_key(context));
-    fields.text(&manifest.program.sha256);
+    fields.text(program(manifest));
     fields.number(manifest.args.len() as u64);
     manifest.args.iter().for_each(|arg| fields.text(arg));
     fields.number(manifest.env.len() as u64);
@@ -75,6 +75,16 @@ pub fn receipt(
     fields.text(kind);
     fields.text(&code);
     Some(hex(fields.0.finalize().as_bytes()))
+}
+
+/// The digest that stands for the program. A template is as good as its program, but
+/// for the fuel that the start has used up.
+fn program(manifest: &Manifest) -> &str {
+    let named = match manifest.determinism {
+        Determinism::Default => manifest.program.template_of.as_ref(),
+        Determinism::Strict => None,
+    };
+    named.unwrap_or(&manifest.program.sha256)
 }
 
 /// Kind and code of an outcome that the job alone decides.
@@ -202,6 +212,22 @@ mod tests {
         seen.sort();
         seen.dedup();
         assert_eq!(seen.len(), number);
+    }
+
+    #[test]
+    fn a_template_has_the_receipt_of_its_program_where_no_fuel_is_counted() {
+        let template_of = |mut manifest: Manifest| {
+            let program = manifest.program.sha256.clone();
+            manifest.program.template_of = Some(program);
+            manifest.program.sha256 = "00".repeat(32);
+            manifest
+        };
+        let receipt = of(&manifest(), &channels());
+        assert_eq!(of(&template_of(manifest()), &channels()), receipt);
+        let text = include_bytes!("../tests/fixtures/manifest-strict.json");
+        let strict = crate::manifest::parse(text, 8).unwrap();
+        let receipt = of(&strict, &channels());
+        assert_ne!(of(&template_of(strict), &channels()), receipt);
     }
 
     #[test]

@@ -13,6 +13,7 @@ from zerocloud.protocol.manifest import (
     Manifest,
     ManifestChannel,
     ManifestFile,
+    ManifestLayer,
     ManifestLimits,
 )
 
@@ -26,7 +27,7 @@ def build(document: dict[str, Any]) -> Manifest:
         program=ManifestFile(**document["program"]),
         args=tuple(document["args"]),
         env=tuple((name, value) for name, value in document["env"]),
-        layers=tuple(ManifestFile(**x) for x in document["layers"]),
+        layers=tuple(ManifestLayer(**x) for x in document["layers"]),
         channels=tuple(ManifestChannel(**x) for x in document["channels"]),
         limits=ManifestLimits(**document["limits"]),
     )

@@ -448,7 +448,9 @@ def _manifest(
     return Manifest(
         job=task.job,
         node=task.node,
-        program=ManifestFile(0, program.sha256, task.program.name),
+        program=ManifestFile(
+            0, program.sha256, task.program.name, program.template_of
+        ),
         args=task.args,
         env=merge_env(layers, task.env),
         layers=tuple(

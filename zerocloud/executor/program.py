@@ -15,7 +15,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -43,11 +43,16 @@ class _Key(NamedTuple):
 
 @dataclass(frozen=True)
 class OpenProgram:
-    """A program that can run; whoever opened it closes `fd`."""
+    """A program that can run; whoever opened it closes `fd`.
+
+    `template_of` is the digest of the program that was named, if this is its
+    template.
+    """
 
     fd: int
     sha256: str
     compile_seconds: float
+    template_of: str = ""
 
 
 class Programs:
@@ -69,6 +74,7 @@ class Programs:
         self._members: OnceMap[tuple[str, str], tarscan.Place | None] = (
             OnceMap(1024)
         )
+        self._digests: OnceMap[tuple[str, str], str] = OnceMap(1024)
 
     def open_known(
         self, sha256: str, determinism: Determinism
@@ -116,11 +122,15 @@ class Programs:
             module = self._started(layer, member, args, env)
             key = self._find(layer, module)
             if key is not None:
-                return self._compiled(
+                opened = self._compiled(
                     _Key(key, determinism),
                     program.name,
                     partial(self._copied, layer, module, key),
                 )
+                if module == member:
+                    return opened
+                named = self._digest(layer, member)
+                return replace(opened, template_of=named)
         raise _not_found(member, searched)
 
     def _started(
@@ -188,6 +198,16 @@ class Programs:
             return None
         label = hashlib.sha256(tarscan.normal(member).encode()).hexdigest()
         return f"{layer.image.sha256}-{label[:32]}"
+
+    def _digest(self, layer: Layer, member: str) -> str:
+        """Hex SHA-256 of a member's file; taken once."""
+        name = (layer.image.sha256, member)
+        place = self._members.get(name, lambda: _place(layer, member))
+        if place is None:
+            raise _not_found(member, [layer])
+        return self._digests.get(
+            name, lambda: in_thread(tarscan.digest, layer.fd, place)
+        )
 
     @contextmanager
     def _copied(self, layer: Layer, member: str, key: str) -> Iterator[str]:

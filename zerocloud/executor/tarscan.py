@@ -10,6 +10,8 @@ Everything in this file blocks and is for a thread.
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -117,6 +119,19 @@ def read_small(fd: int, place: Place, name: str) -> bytes:
     if place.size > MAX_SMALL_BYTES:
         raise bad_image(name, f"a member has {place.size} bytes")
     return os.pread(fd, place.size, place.offset)
+
+
+def digest(fd: int, place: Place) -> str:
+    """Hex SHA-256 of a member's bytes.  Blocks; for a thread."""
+    hasher = hashlib.sha256()
+    at, end = place.offset, place.offset + place.size
+    while at < end:
+        piece = os.pread(fd, min(end - at, PIECE_BYTES), at)
+        if not piece:
+            raise OSError(errno.EIO, "the image has become shorter")
+        hasher.update(piece)
+        at += len(piece)
+    return hasher.hexdigest()
 
 
 def is_gzip(fd: int) -> bool:

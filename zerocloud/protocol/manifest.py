@@ -27,15 +27,23 @@ Direction = Literal["read", "write"]
 
 @dataclass(frozen=True)
 class ManifestFile:
-    """A compiled program; the digest is that of its module."""
+    """A compiled program; the digest is that of its module.
+
+    `template_of` is the digest of the program that this one is the template
+    of, if it is one: receipts name that.
+    """
 
     descriptor: int
     sha256: str
     name: str
+    template_of: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """As it stands in the document."""
-        return dict(vars(self))
+        document = dict(vars(self))
+        if not self.template_of:
+            del document["template_of"]
+        return document
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,7 @@ fn run(request: &Request) -> Result<Report, Error> {
             descriptor: 0,
             sha256: compiled.sha256.clone(),
             name: request.program.clone(),
+            template_of: None,
         },
         args: request.args.clone(),
         env,

@@ -127,6 +127,10 @@ fn invalid_fixtures_are_refused_with_what_and_where() {
             "strict-without-fuel",
             "/limits/fuel is missing; a strict run has one",
         ),
+        (
+            "template-of-no-digest",
+            "/program/template_of is not 64 lower-case",
+        ),
         ("version-missing", "missing field `version`"),
         ("version-unknown", "/version is 3; this zvm knows 1 to 2"),
     ];
