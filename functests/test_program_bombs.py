@@ -7,7 +7,6 @@ one needs, and nothing is left: no compiler, no draft in the cache.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -88,22 +87,20 @@ def test_bomb_that_comes_again_is_refused_at_once(box: Account) -> None:
     told = []
     for name in ("bad.wasm", "bad.wasm", "worse.wasm"):
         box.put(name, bomb)
-        began = time.monotonic()
         error = error_of(
             box,
             [group(box.path(name), writes(box.path("o")))],
             within_seconds=BOMB_SECONDS,
         )
-        told.append((error.message, time.monotonic() - began))
+        box.delete(name)
         assert error.code == "program_invalid"
-    (first, dear), *others = told
-    assert dear > 1.0
+        told.append(error.message)
+    first, *others = told
+    assert "(compile_limit)" in first
     assert "known for" not in first
-    for message, seconds in others:
+    for message in others:
         assert "(compile_limit)" in message
         assert "; known for " in message
-        assert seconds < dear / 2
-    box.delete("worse.wasm")
 
 
 @pytest.mark.parametrize("program", RUNNING.values(), ids=RUNNING.keys())
