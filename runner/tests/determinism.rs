@@ -245,9 +245,12 @@ fn a_script_from_the_template_does_what_it_does_from_the_beginning() {
         programs().filter(|program| program.is_python()),
         |program| {
             for mode in [Mode::Default, STRICT] {
-                let cold = by_process(&program.session(mode));
+                let beginning = program.session(mode);
+                let cold = by_process(&beginning);
                 let mut sightings = Sightings::default();
-                let session = program.session_of(mode, &module);
+                let mut session = program.session_of(mode, &module);
+                session.manifest["program"]["template_of"] =
+                    beginning.manifest["program"]["sha256"].clone();
                 let daemon = Daemon::start(&[]);
                 let mut client = daemon.client();
                 for _ in 0..runs() {
@@ -257,6 +260,9 @@ fn a_script_from_the_template_does_what_it_does_from_the_beginning() {
                 let warm = sightings.the_one(program, program.kind)?;
                 if warm.of_any_module() != cold.of_any_module() {
                     return Err(format!("{}: {warm:?} {cold:?}", program.name));
+                }
+                if mode == Mode::Default && warm.receipt != cold.receipt {
+                    return Err(format!("{}: two receipts", program.name));
                 }
             }
             Ok(())
