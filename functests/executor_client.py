@@ -288,6 +288,16 @@ class Exchange:
         self.socket.close()
 
 
+def begun(cluster: Cluster, program: bytes, **changes: object) -> Exchange:
+    """Accepted, and the program is there."""
+    exchange = Exchange(cluster, anywhere(cluster), task(program, **changes))
+    assert exchange.begin().status == 200
+    exchange.until(frames.ACCEPTED)
+    for stream, _ in enumerate(exchange.answer.need):
+        exchange.send_stream(frames.BLOB, stream, program)
+    return exchange
+
+
 def run(
     cluster: Cluster,
     place: Place,

@@ -96,6 +96,18 @@ def guests(cluster: Cluster) -> list[int]:
     return [pid for pid in found if pid not in sessions]
 
 
+def most_vms(cluster: Cluster, answer: Future[requests.Response]) -> int:
+    """How many there were at once until the answer."""
+    seen = [0]
+
+    def over() -> bool:
+        seen.append(len(guests(cluster)))
+        return answer.done()
+
+    assert wait_until(over, 60)
+    return max(seen)
+
+
 def parent(pid: int) -> int:
     """The process that started another one."""
     stat = Path(f"/proc/{pid}/stat").read_bytes()

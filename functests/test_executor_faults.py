@@ -18,6 +18,7 @@ from functests.conftest import started
 from functests.executor_client import (
     Exchange,
     anywhere,
+    begun,
     places,
     run,
     streamed,
@@ -34,16 +35,6 @@ from zerocloud.protocol.task import TaskLimits
 CAT, SPIN = guest("cat"), guest("spin")
 # The promise: a VM is killed and reaped so soon after the proxy is gone.
 GONE_SECONDS = 2.0
-
-
-def begun(cluster: Cluster, program: bytes, **changes: object) -> Exchange:
-    """Accepted, and the program is there."""
-    exchange = Exchange(cluster, anywhere(cluster), task(program, **changes))
-    assert exchange.begin().status == 200
-    exchange.until(frames.ACCEPTED)
-    for stream, _ in enumerate(exchange.answer.need):
-        exchange.send_stream(frames.BLOB, stream, program)
-    return exchange
 
 
 def vms(cluster: Cluster) -> int:

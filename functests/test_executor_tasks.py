@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from functests.executor_client import (
-    Exchange,
     anywhere,
+    begun,
     places,
     run,
     streamed,
@@ -19,7 +19,6 @@ from functests.executor_client import (
 from functests.jobs import guest
 from functests.support import Account
 from zerocloud.cluster import Cluster
-from zerocloud.protocol import frames
 from zerocloud.protocol.task import TaskLimits, TaskOutput
 
 CAT, COUNT, EXIT = guest("cat"), guest("count_bytes"), guest("exit_code")
@@ -156,11 +155,7 @@ def test_many_tasks_at_once_all_run(cluster: Cluster) -> None:
 
 def test_connection_is_kept_after_a_task(cluster: Cluster) -> None:
     # What was read and written in both directions was exactly one exchange.
-    exchange = Exchange(cluster, anywhere(cluster), task(CAT))
-    assert exchange.begin().status == 200
-    exchange.until(frames.ACCEPTED)
-    for stream, _ in enumerate(exchange.answer.need):
-        exchange.send_stream(frames.BLOB, stream, CAT)
+    exchange = begun(cluster, CAT)
     exchange.until(b"")
     exchange.socket.sendall(b"0\r\n\r\n")
     assert exchange.response.read() == b""

@@ -7,18 +7,16 @@ job may ask for, what it gets, and what the report says of it.
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from typing import Any
 
 import pytest
 import requests
-from requests import Response
 
 from functests.conftest import with_container
 from functests.jobs import STDOUT, group, put_guest
 from functests.refusing import error_of
-from functests.running import guests, posted
-from functests.support import Account, wait_until
+from functests.running import most_vms, posted
+from functests.support import Account
 from zerocloud.cluster import Cluster
 from zerocloud.job.limits import LEAST, LIMIT_NAMES, MIB, JobCaps
 from zerocloud.protocol.manifest import ManifestLimits
@@ -182,18 +180,6 @@ def test_what_a_guest_makes_in_tmp_is_limited_exactly(
     assert printed(node).startswith(f"{most} ")
     assert f", errno {errno} (" in printed(node)
     assert node["limits_reached"] == [reached]
-
-
-def most_vms(cluster: Cluster, answer: Future[Response]) -> int:
-    """How many there were at once until the answer."""
-    seen = [0]
-
-    def over() -> bool:
-        seen.append(len(guests(cluster)))
-        return answer.done()
-
-    assert wait_until(over, 60)
-    return max(seen)
 
 
 def test_slots_of_a_node_are_never_passed(harsh: Cluster) -> None:

@@ -13,24 +13,24 @@ import random
 import shutil
 import signal
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
-from requests import Response
 
 from functests.conftest import started, warm_up, with_container
 from functests.executor_client import (
     Exchange,
     anywhere,
+    begun,
     run,
     streamed,
     task,
 )
 from functests.jobs import STDOUT, group, guest, put_guest, reads
-from functests.running import guests, posted, wait_for_vm
+from functests.running import most_vms, posted, wait_for_vm
 from functests.support import Account, residue, tree, wait_until
 from unittests.fakes.tars import tar_of
 from zerocloud.cluster import Cluster, ClusterSettings
@@ -93,18 +93,6 @@ def serves(account: Account) -> None:
         job(group(program, reads(account.path("next")), STDOUT))
     )
     assert (answer.status_code, answer.content) == (200, b"next")
-
-
-def most_vms(cluster: Cluster, answer: Future[Response]) -> int:
-    """How many there were at once until the answer."""
-    seen = [0]
-
-    def over() -> bool:
-        seen.append(len(guests(cluster)))
-        return answer.done()
-
-    assert wait_until(over, 60)
-    return max(seen)
 
 
 # Memory.
@@ -383,12 +371,7 @@ def receiving_an_input(cluster: Cluster) -> Exchange:
 
 
 def writing_output(cluster: Cluster) -> Exchange:
-    program = guest("endless_output")
-    exchange = Exchange(cluster, anywhere(cluster), task(program))
-    exchange.begin()
-    exchange.until(frames.ACCEPTED)
-    for stream, _ in enumerate(exchange.answer.need):
-        exchange.send_stream(frames.BLOB, stream, program)
+    exchange = begun(cluster, guest("endless_output"))
     wait_for_vm(cluster)
     return exchange
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from functests.conftest import started, warm_up, with_container
-from functests.executor_client import Exchange, anywhere, run, streamed, task
+from functests.executor_client import anywhere, begun, run, streamed, task
 from functests.jobs import STDOUT, group, guest, put_guest, reads
 from functests.running import parent, posted, vms, wait_for_vm
 from functests.support import (
@@ -28,7 +28,6 @@ from functests.support import (
     wait_until,
 )
 from zerocloud.cluster import Cluster, ClusterSettings
-from zerocloud.protocol import frames
 
 CAT, SPIN = guest("cat"), guest("spin")
 
@@ -113,11 +112,7 @@ def check_user(vm: int) -> None:
 def test_vm_without_a_daemon_has_the_ids_that_the_conf_says(
     without: Cluster,
 ) -> None:
-    exchange = Exchange(without, anywhere(without), task(SPIN))
-    exchange.begin()
-    exchange.until(frames.ACCEPTED)
-    for stream, _ in enumerate(exchange.answer.need):
-        exchange.send_stream(frames.BLOB, stream, SPIN)
+    exchange = begun(without, SPIN)
     check_user(wait_for_vm(without)[-1])
     exchange.close()
     assert wait_until(lambda: not vms(without))
@@ -145,11 +140,7 @@ def test_job_whose_daemon_is_killed_runs_on_another_server(
 
 
 def test_session_killed_is_a_lost_node(without: Cluster) -> None:
-    exchange = Exchange(without, anywhere(without), task(SPIN))
-    assert exchange.begin().status == 200
-    exchange.until(frames.ACCEPTED)
-    for stream, _ in enumerate(exchange.answer.need):
-        exchange.send_stream(frames.BLOB, stream, SPIN)
+    exchange = begun(without, SPIN)
     session, vm = wait_for_vm(without)[:2]
     assert parent(vm) == session
     os.kill(session, signal.SIGKILL)
@@ -186,10 +177,6 @@ def test_socket_of_a_deep_folder_is_reached_and_its_vms_have_the_ids(
         document = task(CAT, inputs=(streamed("stdin", b"x"),))
         answer = run(cluster, anywhere(cluster), document, (CAT,), (b"x",))
         assert answer.outputs == {0: b"x"}
-        exchange = Exchange(cluster, anywhere(cluster), task(SPIN))
-        exchange.begin()
-        exchange.until(frames.ACCEPTED)
-        for stream, _ in enumerate(exchange.answer.need):
-            exchange.send_stream(frames.BLOB, stream, SPIN)
+        exchange = begun(cluster, SPIN)
         check_user(wait_for_vm(cluster)[-1])
         exchange.close()

@@ -5,7 +5,6 @@
 mod support;
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -147,16 +146,7 @@ fn the_vm_holds_its_own_descriptors_and_no_others() {
     let mut child = session.start();
     let vm = vm_of(&child);
     let folder = format!("/proc/{vm}/fd");
-    let fds = || {
-        let entries = std::fs::read_dir(Path::new(&folder)).unwrap();
-        let mut fds: Vec<String> = entries
-            .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
-            .map(|target| target.to_string_lossy().into_owned())
-            .filter(|target| target != "/dev/null" && !target.ends_with(".cwasm"))
-            .collect();
-        fds.sort();
-        fds
-    };
+    let fds = || support::own_files_of(vm);
     if !rustix::process::geteuid().is_root() {
         // Nobody of the same user looks into a VM either.
         wait_for(|| std::fs::read_dir(&folder).is_err().then_some(()));

@@ -159,17 +159,7 @@ fn a_vm_has_only_its_own_descriptors_and_is_bound_as_in_a_session() {
     let mut client = daemon.client();
     client.begin(&session);
     let vm = daemon.vm();
-    let folder = format!("/proc/{vm}/fd");
-    let fds = || {
-        let entries = std::fs::read_dir(&folder).unwrap();
-        let mut fds: Vec<String> = entries
-            .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
-            .map(|target| target.to_string_lossy().into_owned())
-            .filter(|target| target != "/dev/null" && !target.ends_with(".cwasm"))
-            .collect();
-        fds.sort();
-        fds
-    };
+    let fds = || support::own_files_of(vm);
     wait_for("its descriptors", || {
         matches!(&fds()[..], [pipe] if pipe.ends_with("/pipe")).then_some(())
     });

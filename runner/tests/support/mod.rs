@@ -436,3 +436,17 @@ pub fn assert_outcome(report: &Value, kind: &str, code: &str) {
         "{report:#}"
     );
 }
+
+/// What a VM's process has open, besides what every one has: null devices and its
+/// program.
+#[allow(dead_code, reason = "tests of processes use it")]
+pub fn own_files_of(pid: u32) -> Vec<String> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let mut files: Vec<String> = entries
+        .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+        .map(|target| target.to_string_lossy().into_owned())
+        .filter(|target| target != "/dev/null" && !target.ends_with(".cwasm"))
+        .collect();
+    files.sort();
+    files
+}
