@@ -108,12 +108,21 @@ fn live(
         Ok(instance) => instance,
         Err(error) => return Ok(ending(store, Err(error), true, None)),
     };
+    let result = call_start(store, &instance, ledger)?;
+    Ok(ending(store, result, false, None))
+}
+
+/// What the guest's `_start` comes to.
+fn call_start(
+    store: &mut Store<Guest>,
+    instance: &Instance,
+    ledger: &Ledger,
+) -> Result<wasmtime::Result<()>, Error> {
     let start = instance
         .get_typed_func::<(), ()>(&mut *store, "_start")
         .map_err(|_| no_start())?;
     ledger.begin(monotonic_nanoseconds());
-    let result = start.call(&mut *store, ());
-    Ok(ending(store, result, false, None))
+    Ok(start.call(&mut *store, ()))
 }
 
 /// The same in strict mode: with fuel, and with the counter of call depth that the
@@ -145,11 +154,7 @@ fn live_strictly(
     let outcome = match initialise(store, &instance)? {
         Some(outcome) => outcome,
         None => {
-            let start = instance
-                .get_typed_func::<(), ()>(&mut *store, "_start")
-                .map_err(|_| no_start())?;
-            ledger.begin(monotonic_nanoseconds());
-            let result = start.call(&mut *store, ());
+            let result = call_start(store, &instance, ledger)?;
             let stack = stack_end(store, &instance, &result);
             ending(store, result, false, stack)
         }

@@ -128,7 +128,8 @@ fn sleep_until_over(
     }
 }
 
-fn timespec(duration: Duration) -> Timespec {
+/// A timeout as the kernel takes it.
+pub(crate) fn timespec(duration: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: duration.subsec_nanos().into(),
