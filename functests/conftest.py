@@ -12,8 +12,9 @@ harsh            little time to send, to compile, and little memory for that
 from __future__ import annotations
 
 import os
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,6 +31,9 @@ from functests.support import (
 from zerocloud.cluster import Cluster, ClusterSettings, StartError
 from zerocloud.cluster.processes import adopt_orphans
 
+# Of what a cluster's servers said in a test that failed, no more than this.
+SAID_LINES = 60
+
 # What a job may take to clean up after its answer.
 CLEAN_UP_SECONDS = 3.0
 
@@ -45,6 +49,36 @@ def no_process_left() -> Iterator[None]:
     wait_until(lambda: not tree(os.getpid()), CLEAN_UP_SECONDS)
     left = {pid: command_name(pid) for pid in tree(os.getpid())}
     assert not left, f"processes left by the tests: {left}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Function, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure shows what went wrong on the servers meanwhile."""
+    report = yield
+    if report.failed:
+        used = {
+            id(cluster): cluster
+            for value in item.funcargs.values()
+            if isinstance(cluster := getattr(value, "cluster", value), Cluster)
+        }
+        for cluster in used.values():
+            said = servers_complaints(cluster, call.start)
+            report.sections.append(("servers meanwhile", said))
+    return report
+
+
+def servers_complaints(cluster: Cluster, since: float) -> str:
+    """The last warnings and errors in the logs, from that time on."""
+    begin = time.strftime("%F %T", time.localtime(since))
+    lines = [
+        line
+        for path in sorted(cluster.folder.log.glob("cluster*.log"))
+        for line in path.read_text(errors="replace").splitlines()
+        if line >= begin and (" WARNING: " in line or " ERROR: " in line)
+    ]
+    return "\n".join(lines[-SAID_LINES:]) or "neither warning nor error"
 
 
 def started(folder: Path, settings: ClusterSettings) -> Cluster:

@@ -15,7 +15,7 @@ from swift.common.ring import Ring
 from swift.common.utils import set_swift_dir
 from swift.obj.diskfile import read_metadata
 
-from functests.support import Account
+from functests.support import Account, wait_until
 from zerocloud.cluster import Cluster
 
 
@@ -30,6 +30,21 @@ def replicas(
         for path in node.folder.glob("disks/*/objects*/**/*.data")
         if read_metadata(str(path))["name"] == wanted
     )
+
+
+def spoil_two(
+    account: Account,
+    name: str,
+    damage: Callable[[Path], None],
+    container: str | None = None,
+) -> None:
+    """Damage two of three replicas.
+
+    Swift answers a PUT when two are written: the third may follow.
+    """
+    assert wait_until(lambda: len(replicas(account, name, container)) >= 3)
+    for path in replicas(account, name, container)[:2]:
+        damage(path)
 
 
 def quarantined(cluster: Cluster) -> list[Path]:

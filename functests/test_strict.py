@@ -32,14 +32,16 @@ def test_strict_job_has_one_receipt_anywhere_and_says_what_it_used(
     account.put("a", b"hello")
     wanted = group(put_guest(account, "cat"), reads(account.path("a")), STDOUT)
 
-    nodes = [only(account.run(strict(wanted))) for _ in range(6)]
+    nodes: list[dict[str, Any]] = []
+    while len({node["server"] for node in nodes}) < 2:
+        assert len(nodes) < 60, "all of them went to one server"
+        nodes.append(only(account.run(strict(wanted))))
     usual = only(account.run([wanted]))
 
     assert {node["determinism"] for node in nodes} == {"strict"}
     assert len({node["receipt"] for node in nodes}) == 1
     assert len({node["fuel_used"] for node in nodes}) == 1
     assert nodes[0]["fuel_used"] > 0
-    assert len({node["server"] for node in nodes}) > 1
     assert (usual["determinism"], usual["fuel_used"]) == ("default", None)
     assert usual["receipt"] not in (None, nodes[0]["receipt"])
     assert usual["digests"] == nodes[0]["digests"]

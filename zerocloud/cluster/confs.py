@@ -26,6 +26,11 @@ from zerocloud.cluster.settings import ClusterSettings
 # network is the loopback device.
 NODE_TIMEOUT_SECONDS = 3
 
+# A dead server of this machine refuses at once.  Swift's half a second would
+# take a busy moment of the one process for a dead server, and put the object
+# on a handoff.
+CONNECT_TIMEOUT_SECONDS = 5
+
 USERS = {
     "test:tester": "testing .admin",
     "test:tester3": "testing3",
@@ -114,7 +119,7 @@ def _storage_app(server: Server) -> str:
         {
             "use": f"egg:swift#{server.kind}",
             "node_timeout": NODE_TIMEOUT_SECONDS,
-            "conn_timeout": 0.5,
+            "conn_timeout": CONNECT_TIMEOUT_SECONDS,
         },
     )
 
@@ -206,7 +211,7 @@ _PROXY_APP: dict[str, object] = {
     "account_autocreate": "true",
     "allow_account_management": "true",
     "node_timeout": NODE_TIMEOUT_SECONDS,
-    "conn_timeout": 0.5,
+    "conn_timeout": CONNECT_TIMEOUT_SECONDS,
     # A node that came back is used again soon.
     "error_suppression_interval": 10,
 }
