@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +21,9 @@ from zerocloud.cluster import Cluster
 from zerocloud.headers import EXECUTE, JSON_TYPE
 
 START_SECONDS = 20.0
+
+# Of so many runs of a job, not all choose the same of three servers.
+MANY_RUNS = 60
 
 
 class Client:
@@ -127,3 +130,13 @@ def posted(
     with ThreadPoolExecutor(1) as pool:
         asked = {"Accept": JSON_TYPE}
         yield pool.submit(account.post_job, job, asked, **more)
+
+
+def on_two_servers(run: Callable[[], dict[str, Any]]) -> list[dict[str, Any]]:
+    """The nodes of a job that has one, run until it was on two servers."""
+    nodes: list[dict[str, Any]] = []
+    while len({node["server"] for node in nodes}) < 2:
+        assert len(nodes) < MANY_RUNS, "all of them went to one server"
+        (node,) = run()["nodes"]
+        nodes.append(node)
+    return nodes

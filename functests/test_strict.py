@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from functests.jobs import STDOUT, group, put_guest, reads
+from functests.running import on_two_servers
 from functests.support import Account
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -32,10 +33,7 @@ def test_strict_job_has_one_receipt_anywhere_and_says_what_it_used(
     account.put("a", b"hello")
     wanted = group(put_guest(account, "cat"), reads(account.path("a")), STDOUT)
 
-    nodes: list[dict[str, Any]] = []
-    while len({node["server"] for node in nodes}) < 2:
-        assert len(nodes) < 60, "all of them went to one server"
-        nodes.append(only(account.run(strict(wanted))))
+    nodes = on_two_servers(lambda: account.run(strict(wanted)))
     usual = only(account.run([wanted]))
 
     assert {node["determinism"] for node in nodes} == {"strict"}
