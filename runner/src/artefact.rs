@@ -1,20 +1,21 @@
 //! The end of an artefact: what it was made from.
 //!
-//! An artefact is what the engine serialised, followed by [`TRAILER_BYTES`] that
-//! name the module. The engine does not look behind its own data; we look only
-//! there, so that a session that got the descriptor of another program's artefact
-//! says so instead of running it.
+//! An artefact is what the engine serialised, followed by what was noted of the
+//! module ([`Hints`]) and [`TRAILER_BYTES`] that name it. The engine does not look
+//! behind its own data; we look only there, so that a session that got the
+//! descriptor of another program's artefact says so instead of running it.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use crate::determinism::Determinism;
 use crate::error::{Code, Error};
+use crate::hints::{END_BYTES, Hints};
 use crate::manifest::{hex, parse_digest};
 
 const MAGIC_BYTES: usize = 16;
-const MAGIC: &[u8; MAGIC_BYTES] = b"\0zvm artefact 1\n";
-const STRICT_MAGIC: &[u8; MAGIC_BYTES] = b"\0zvm strict   1\n";
+const MAGIC: &[u8; MAGIC_BYTES] = b"\0zvm artefact 2\n";
+const STRICT_MAGIC: &[u8; MAGIC_BYTES] = b"\0zvm strict   2\n";
 pub const TRAILER_BYTES: usize = 48;
 
 fn magic_of(determinism: Determinism) -> &'static [u8; MAGIC_BYTES] {
@@ -34,6 +35,29 @@ pub fn trailer(
     magic.copy_from_slice(magic_of(determinism));
     digest.copy_from_slice(module_sha256);
     trailer
+}
+
+/// What was noted of the module of an artefact that [`check`] has passed.
+///
+/// # Errors
+///
+/// [`Code::BadArtefact`] if there is no such note.
+pub fn hints(file: &File) -> Result<Hints, Error> {
+    read_hints(file).ok_or_else(|| {
+        let message = "program: the artefact has no note of its module";
+        Error::refused(Code::BadArtefact, message)
+    })
+}
+
+fn read_hints(file: &File) -> Option<Hints> {
+    let length = file.metadata().ok()?.len();
+    let at = length.checked_sub((TRAILER_BYTES + END_BYTES) as u64)?;
+    let mut end = [0; END_BYTES];
+    file.read_exact_at(&mut end, at).ok()?;
+    let mut list = vec![0; Hints::list_bytes(&end)?];
+    let at = at.checked_sub(list.len() as u64)?;
+    file.read_exact_at(&mut list, at).ok()?;
+    Hints::parse(&list, &end)
 }
 
 /// Checks that `file` is an artefact of the module with this SHA-256 (in hex), made
@@ -118,6 +142,21 @@ mod tests {
             let expected = format!("was made for mode {made_for}, not {asked}");
             assert!(text.ends_with(&expected), "{text}");
         }
+    }
+
+    #[test]
+    fn notes_stand_before_the_trailer() {
+        let hints = Hints {
+            late: true,
+            pages: vec![3, 5],
+        };
+        let mut content = b"code".to_vec();
+        content.extend(hints.to_bytes());
+        content.extend(trailer(&[0x11; 32], Determinism::Default));
+        assert_eq!(super::hints(&file(&content)), Ok(hints));
+        let without = trailer(&[0x11; 32], Determinism::Default);
+        let text = super::hints(&file(&without)).unwrap_err().to_string();
+        assert_eq!(text, "program: the artefact has no note of its module");
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub mod exit;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 pub mod guest;
+pub mod hints;
 pub mod ledger;
 pub mod lockdown;
 pub mod manifest;

@@ -521,6 +521,16 @@ pub fn give_memory_back() {
     let _ = unsafe { libc::malloc_trim(0) };
 }
 
+/// Makes pages of writable memory the process's own now, as if it had written to
+/// each; their content stays. A kernel that cannot (before 5.14) leaves them as they
+/// are.
+pub fn own_pages(memory: &mut [u8]) {
+    let advice = rustix::mm::Advice::LinuxPopulateWrite;
+    let start = memory.as_mut_ptr().cast();
+    // SAFETY: it is memory that we may write to, and nothing is written.
+    let _ = unsafe { rustix::mm::madvise(start, memory.len(), advice) };
+}
+
 /// Gives this process the lowest best-effort weight for disks.
 pub fn lower_io_weight() -> Result<(), SysError> {
     const WHO_PROCESS: i32 = 1;

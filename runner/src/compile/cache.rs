@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::manifest::{hex, parse_digest};
 
 const KEY_BYTES: usize = 32;
-const NAME_CONTEXT: &str = "zerocloud 2026-11 name of an artefact, version 1";
+const NAME_CONTEXT: &str = "zerocloud 2026-11 name of an artefact, version 2";
 
 /// How stale the time of last use on the disk may get.
 const TOUCH_SECONDS: u64 = 60;

@@ -18,6 +18,7 @@ use wasmtime::Engine;
 use crate::determinism::Determinism;
 use crate::engine;
 use crate::error::{Code, Error};
+use crate::hints::Hints;
 use crate::lockdown::{self, Filter, Limits, Options, Plan};
 
 use super::{depth, policy};
@@ -93,22 +94,26 @@ fn try_hole(module: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Validates and compiles `module`.
+/// Validates and compiles `module`; behind the engine's data stands what is noted.
 fn translate(
     engine: &Engine,
     module: Vec<u8>,
     determinism: Determinism,
 ) -> Result<Vec<u8>, Error> {
+    let hints = Hints::of_module(&module);
     let module = match determinism {
         Determinism::Default => module,
         Determinism::Strict => depth::count(&module)?,
     };
-    engine.precompile_module(&module).map_err(|error| {
+    let artefact = engine.precompile_module(&module);
+    let mut artefact = artefact.map_err(|error| {
         if is_out_of_memory(&error) {
             return super::memory_limit();
         }
         Error::refused(Code::InvalidModule, format!("invalid module: {error:#}"))
-    })
+    })?;
+    artefact.extend(hints.to_bytes());
+    Ok(artefact)
 }
 
 /// The refusal, with what to do about it.

@@ -42,6 +42,13 @@ impl Limiter {
 }
 
 impl Limiter {
+    /// Goes over to a job, with what the guest has already; that is within its limit.
+    pub fn assign(&mut self, ledger: Ledger, memory_bytes: u64) {
+        self.memory_bytes = usize::try_from(memory_bytes).unwrap_or(usize::MAX);
+        ledger.raise_memory_peak(self.used_bytes as u64);
+        self.ledger = ledger;
+    }
+
     /// True if the host could not give memory that the guest was allowed. The engine
     /// keeps that to itself when it was for an exception.
     pub fn host_is_out(&self) -> bool {
@@ -141,6 +148,20 @@ mod tests {
         assert_eq!(ledger.limits_reached(), []);
         assert!(!limiter.memory_growing(131_072, 196_608, None).unwrap());
         assert_eq!(ledger.limits_reached(), [Limit::MemoryBytes]);
+    }
+
+    #[test]
+    fn what_was_made_ahead_counts_for_the_job() {
+        let (mut limiter, nobodys) = limiter(u64::MAX);
+        assert!(limiter.memory_growing(0, 131_072, None).unwrap());
+        let ledger = Ledger::new(0, 0).unwrap();
+        limiter.assign(ledger.clone(), 196_608);
+        assert_eq!(ledger.memory_peak(), 131_072);
+        assert!(limiter.memory_growing(131_072, 196_608, None).unwrap());
+        assert!(!limiter.memory_growing(196_608, 262_144, None).unwrap());
+        assert_eq!(ledger.memory_peak(), 196_608);
+        assert_eq!(ledger.limits_reached(), [Limit::MemoryBytes]);
+        assert_eq!(nobodys.limits_reached(), []);
     }
 
     #[test]

@@ -13,9 +13,11 @@ use crate::chance::{Source, noise};
 use crate::channel::Channel;
 use crate::determinism::{STACK_EXPORT, START_EXPORT};
 use crate::error::{Code, Error};
+use crate::hints::Hints;
 use crate::ledger::Ledger;
 use crate::manifest::Limits;
 use crate::outcome::{Limit, Outcome};
+use crate::sys;
 
 use super::limiter::{Limiter, TABLE_ELEMENTS};
 use super::wasi::{self, Wasi};
@@ -47,6 +49,7 @@ impl Ended {
 /// A module whose imports are resolved: all that a run needs and no job decides.
 pub struct Ready {
     pre: InstancePre<Guest>,
+    hints: Hints,
 }
 
 /// Links `module`.
@@ -54,57 +57,111 @@ pub struct Ready {
 /// # Errors
 ///
 /// A module that cannot be linked is [`Code::BadArtefact`].
-pub fn prepare(engine: &Engine, module: &Module) -> Result<Ready, Error> {
+pub fn prepare(engine: &Engine, module: &Module, hints: Hints) -> Result<Ready, Error> {
     let mut linker = Linker::new(engine);
     wasi::add_to_linker(&mut linker, module)
         .map_err(|error| Error::failure("link", error))?;
     let pre = linker.instantiate_pre(module).map_err(|error| {
         Error::refused(Code::BadArtefact, format!("program: {error:#}"))
     })?;
-    Ok(Ready { pre })
+    Ok(Ready { pre, hints })
 }
 
-/// Runs `_start` of a module in `wasi`; strict if `limits` has fuel.
+/// An instance that was made before its job was known. Nothing of the guest's has
+/// run: its module has no start function.
+pub struct Ahead {
+    store: Store<Guest>,
+    instance: Instance,
+}
+
+/// Makes the instance of a run in default mode ahead of its job, in the world of
+/// nobody, with its own copies of the pages that every run writes to.
+///
+/// None if that cannot be, for whatever reason: a run finds it again and says so.
+pub fn go_ahead(ready: &Ready, wasi: Wasi, ledger: &Ledger) -> Option<Ahead> {
+    if ready.hints.late {
+        return None;
+    }
+    // How much memory there may be is the job's to say; see `Limiter::assign`.
+    let mut store = new_store(ready, wasi, Limiter::new(ledger.clone(), u64::MAX));
+    let instance = ready.pre.instantiate(&mut store).ok()?;
+    if let Some(memory) = instance.get_memory(&mut store, "memory") {
+        let memory = memory.data_mut(&mut store);
+        for range in ready.hints.ranges(memory.len()) {
+            memory.get_mut(range).map(sys::own_pages);
+        }
+    }
+    Some(Ahead { store, instance })
+}
+
+impl Ahead {
+    /// Becomes a job's: its world, its limits, and its account of memory.
+    fn assigned(
+        mut self,
+        wasi: Wasi,
+        ledger: &Ledger,
+        limits: &Limits,
+    ) -> (Store<Guest>, Option<Instance>) {
+        let guest = self.store.data_mut();
+        guest.wasi = wasi;
+        guest.limiter.assign(ledger.clone(), limits.memory_bytes);
+        (self.store, Some(self.instance))
+    }
+}
+
+fn new_store(ready: &Ready, wasi: Wasi, limiter: Limiter) -> Store<Guest> {
+    let guest = Guest {
+        wasi,
+        limiter,
+        end: None,
+    };
+    let mut store = Store::new(ready.pre.module().engine(), guest);
+    store.limiter(|guest| &mut guest.limiter);
+    store
+}
+
+/// Runs `_start` of a module in `wasi`; strict if `limits` has fuel. What was made
+/// `ahead` is of the same module, and is for default mode.
 ///
 /// # Errors
 ///
 /// A module without `_start` is [`Code::BadArtefact`].
 pub fn run(
     ready: &Ready,
+    ahead: Option<Ahead>,
     wasi: Wasi,
     ledger: &Ledger,
     limits: &Limits,
 ) -> Result<Ended, Error> {
-    let memory_bytes = limits.memory_bytes;
-    let module = ready.pre.module();
-    let limiter = Limiter::new(ledger.clone(), memory_bytes);
-    let mut store = Store::new(
-        module.engine(),
-        Guest {
-            wasi,
-            limiter,
-            end: None,
-        },
-    );
-    store.limiter(|guest| &mut guest.limiter);
-    if let Some(outcome) = initial_memory_over(module, memory_bytes) {
+    let over = initial_memory_over(ready.pre.module(), limits.memory_bytes);
+    let ahead = ahead.filter(|_| over.is_none());
+    let (mut store, instance) = match ahead {
+        Some(ahead) => ahead.assigned(wasi, ledger, limits),
+        None => {
+            let limiter = Limiter::new(ledger.clone(), limits.memory_bytes);
+            (new_store(ready, wasi, limiter), None)
+        }
+    };
+    if let Some(outcome) = over {
         return Ok(Ended { outcome, store });
     }
     ledger.begin(monotonic_nanoseconds());
     let outcome = match limits.fuel {
-        None => live(&mut store, ready, ledger)?,
+        None => live(&mut store, ready, instance, ledger)?,
         Some(fuel) => live_strictly(&mut store, ready, ledger, limits, fuel)?,
     };
     Ok(Ended { outcome, store })
 }
 
-/// From the module to the guest's end.
+/// From the module, or its instance, to the guest's end.
 fn live(
     store: &mut Store<Guest>,
     ready: &Ready,
+    instance: Option<Instance>,
     ledger: &Ledger,
 ) -> Result<Outcome, Error> {
-    let instance = match ready.pre.instantiate(&mut *store) {
+    let made = instance.map_or_else(|| ready.pre.instantiate(&mut *store), Ok);
+    let instance = match made {
         Ok(instance) => instance,
         Err(error) => return Ok(ending(store, Err(error), true, None)),
     };

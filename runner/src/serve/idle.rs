@@ -22,6 +22,7 @@ use rustix::net::RecvFlags;
 use rustix::process::Pid;
 
 use crate::error::Error;
+use crate::guest::run::Ahead;
 use crate::guest::tree::Tree;
 use crate::guest::wasi::Wasi;
 use crate::ledger::Ledger;
@@ -30,7 +31,7 @@ use crate::manifest::{self, Manifest};
 use crate::outcome::Outcome;
 use crate::session::verdict::Verdict;
 use crate::session::vm::{
-    descriptors_of, die_with, end_panics_in, limits_of, run_session, wasi_config,
+    Held, descriptors_of, die_with, end_panics_in, limits_of, run_session, wasi_config,
 };
 use crate::session::warm::Warm;
 use crate::session::{self, Setting, set_title};
@@ -66,13 +67,13 @@ pub fn wait(mut waiting: Waiting<'_>) -> ! {
         title.write(NAME.to_bytes());
     }
     match prepare(&mut waiting) {
-        Ok(ledger) => receive_and_run(&waiting, &ledger),
+        Ok((ledger, ahead)) => receive_and_run(&waiting, &ledger, ahead),
         // Nobody can be told why; the daemon sees that it ended.
         Err(error) => sys::exit_now(crate::exit::of_error(&error).into()),
     }
 }
 
-fn prepare(waiting: &mut Waiting<'_>) -> Result<Ledger, Error> {
+fn prepare(waiting: &mut Waiting<'_>) -> Result<(Ledger, Option<Ahead>), Error> {
     let (channels, stderr_bytes) = waiting.capacity;
     let ledger = Ledger::open(&waiting.ledger, channels, stderr_bytes)?;
     let mut keep = vec![waiting.socket.as_raw_fd()];
@@ -81,13 +82,14 @@ fn prepare(waiting: &mut Waiting<'_>) -> Result<Ledger, Error> {
     waiting.plan.confine()?;
     // A change of the user makes the kernel forget it.
     die_with(waiting.daemon)?;
-    rehearse(&ledger)?;
-    Ok(ledger)
+    let ahead = waiting.warm.go_ahead(rehearse(&ledger)?, &ledger);
+    Ok((ledger, ahead))
 }
 
 /// Does with a job of nobody's what will be done with the real one: each page that
 /// is touched for the first time costs a microsecond, and this is the time for it.
-fn rehearse(ledger: &Ledger) -> Result<(), Error> {
+/// Gives the world of nobody.
+fn rehearse(ledger: &Ledger) -> Result<Wasi, Error> {
     const NOBODYS: &[u8] = br#"{"version": 1, "job": "", "node": "",
         "program": {"descriptor": 0, "name": "", "sha256":
         "0000000000000000000000000000000000000000000000000000000000000000"},
@@ -101,22 +103,18 @@ fn rehearse(ledger: &Ledger) -> Result<(), Error> {
         "0000000000000000000000000000000000000000000000000000000000000000"}"#;
     let manifest = manifest::parse(NOBODYS, 1)?;
     let _ = session::title(&manifest);
-    drop(Wasi::new(wasi_config(
-        manifest,
-        Tree::new(Vec::new()).map_err(|error| Error::failure("tree", error))?,
-        Vec::new(),
-        ledger,
-    )?));
+    let tree = Tree::new(Vec::new()).map_err(|error| Error::failure("tree", error))?;
+    let config = wasi_config(manifest, tree, Vec::new(), ledger)?;
     let _ = serde_json::to_vec(&Verdict::of(Ok(Outcome::Exit(0))));
     ledger.touch();
-    Ok(())
+    Ok(Wasi::new(config))
 }
 
-fn receive_and_run(waiting: &Waiting<'_>, ledger: &Ledger) -> ! {
+fn receive_and_run(waiting: &Waiting<'_>, ledger: &Ledger, ahead: Option<Ahead>) -> ! {
     end_panics_in(ledger);
     let result = match receive(waiting.socket) {
         Ok(None) => sys::exit_now(0),
-        Ok(Some((manifest, fds))) => run(waiting, ledger, manifest, fds),
+        Ok(Some((manifest, fds))) => run(waiting, ledger, ahead, manifest, fds),
         Err(error) => Err(error),
     };
     Verdict::of(result).store(ledger);
@@ -170,6 +168,7 @@ fn next(socket: &OwnedFd, buffer: &mut [u8]) -> Result<Option<packet::Received>,
 fn run(
     waiting: &Waiting<'_>,
     ledger: &Ledger,
+    ahead: Option<Ahead>,
     manifest: Manifest,
     fds: Vec<OwnedFd>,
 ) -> Result<Outcome, Error> {
@@ -188,7 +187,11 @@ fn run(
     #[cfg(feature = "planted-holes")]
     crate::session::vm::plant_holes(&session, waiting.daemon);
     waiting.plan.limit(&limits_of(&session)?)?;
-    run_session(session, &ledger, waiting.plan, Some(waiting.warm))
+    let held = Held {
+        warm: Some(waiting.warm),
+        ahead,
+    };
+    run_session(session, &ledger, waiting.plan, held)
 }
 
 /// The ledger as a session of this manifest uses it; none if it is too small.

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal};
 use crate::channel::{Channel, Direction};
 use crate::engine;
 use crate::error::{Code, Error};
-use crate::guest::run::{Ready, run};
+use crate::guest::run::{Ahead, Ready, run};
 use crate::guest::tree::{TarLayer, Tree, TreeError};
 use crate::guest::wasi::{Wasi, WasiConfig, WasiLimits};
 use crate::ledger::Ledger;
@@ -69,12 +69,19 @@ fn live(
     // A change of the user makes the kernel forget it.
     die_with(parent)?;
 
-    run_session(session, ledger, &plan, None)
+    run_session(session, ledger, &plan, Held::default())
+}
+
+/// What a process has before its job comes.
+#[derive(Default)]
+pub(crate) struct Held<'a> {
+    pub warm: Option<&'a Warm>,
+    /// The instance of the program that is kept warm.
+    pub ahead: Option<Ahead>,
 }
 
 /// Runs the session in this process, which is its VM's: tied to its parent, with
-/// nothing open but what is the session's, and confined. `warm` is what it holds
-/// already.
+/// nothing open but what is the session's, and confined; with what it holds already.
 ///
 /// Everything is opened and mapped, nothing of it is looked at: that is for after
 /// the last step of the lock-down.
@@ -82,8 +89,9 @@ pub(crate) fn run_session(
     session: Session,
     ledger: &Ledger,
     plan: &Plan,
-    warm: Option<&Warm>,
+    held: Held<'_>,
 ) -> Result<Outcome, Error> {
+    let Held { warm, ahead } = held;
     let Session {
         manifest,
         program,
@@ -96,11 +104,11 @@ pub(crate) fn run_session(
     let mapped = images.map_or(0, |(_, count)| count);
     let layers = map_layers(&manifest, layers, mapped)?;
     let loaded;
-    let ready = match warm.and_then(|warm| warm.program(&manifest)) {
-        Some(ready) => ready,
+    let (ready, ahead) = match warm.and_then(|warm| warm.program(&manifest)) {
+        Some(ready) => (ready, ahead),
         None => {
             loaded = load(&manifest, program, warm)?;
-            &loaded
+            (&loaded, None)
         }
     };
     plan.seal(Filter::Vm)?;
@@ -112,7 +120,7 @@ pub(crate) fn run_session(
     let tree = tree.map_err(bad_layer)?;
     let limits = manifest.limits;
     let wasi = Wasi::new(wasi_config(manifest, tree, channels, ledger)?);
-    let mut ended = run(ready, wasi, ledger, &limits)?;
+    let mut ended = run(ready, ahead, wasi, ledger, &limits)?;
     for (index, channel) in ended.channels().iter().enumerate() {
         if let Some(digest) = channel.delivered_blake3() {
             ledger.set_digest(index, digest);

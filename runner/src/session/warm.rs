@@ -15,8 +15,10 @@ use crate::artefact;
 use crate::determinism::Determinism;
 use crate::engine;
 use crate::error::{Code, Error};
-use crate::guest::run::{Ready, prepare};
+use crate::guest::run::{Ahead, Ready, go_ahead, prepare};
 use crate::guest::tree::{Stack, TarLayer};
+use crate::guest::wasi::Wasi;
+use crate::ledger::Ledger;
 use crate::manifest::Manifest;
 use crate::sys;
 
@@ -75,10 +77,11 @@ impl Warm {
     /// Loads an artefact, checked to be of the module with this SHA-256.
     pub fn load(&self, program: File, sha256: &str) -> Result<Ready, Error> {
         artefact::check(&program, sha256, self.kind.determinism)?;
+        let hints = artefact::hints(&program)?;
         let module = sys::load_artefact(&self.engine, program).map_err(|error| {
             Error::refused(Code::BadArtefact, format!("program: {error:#}"))
         })?;
-        prepare(&self.engine, &module)
+        prepare(&self.engine, &module, hints)
     }
 
     /// Loads an artefact and keeps it for sessions of that program.
@@ -86,6 +89,14 @@ impl Warm {
         let ready = self.load(program, sha256)?;
         self.program = Some((sha256.to_owned(), ready));
         Ok(())
+    }
+
+    /// Makes the instance of the program that is kept, in `wasi`, which is nobody's.
+    pub fn go_ahead(&self, wasi: Wasi, ledger: &Ledger) -> Option<Ahead> {
+        let (_, ready) = self.program.as_ref()?;
+        // A strict run has fuel from its first instruction on.
+        let fits = !self.kind.determinism.is_strict();
+        fits.then(|| go_ahead(ready, wasi, ledger))?
     }
 
     /// Maps and indexes system images, topmost first, and keeps them.

@@ -18,8 +18,14 @@
 //! do (draw random numbers, read input, write, leave descriptors or files) is
 //! refused, since the second half would find it undone; the clock's readings are
 //! counted, and the template makes up for them.
+//!
+//! A trial of the template (`trial`) tells which pages of memory a run writes to; the
+//! template has their list (`hints`).
+
+mod trial;
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -32,9 +38,10 @@ use crate::determinism::Determinism;
 use crate::engine;
 use crate::error::{Code, Error};
 use crate::guest::limiter::Limiter;
-use crate::guest::tree::{TarLayer, Tree};
+use crate::guest::tree::{TarLayer, Tree, TreeError};
 use crate::guest::wasi::{self, Wasi, WasiConfig, WasiLimits};
 use crate::guest::{Guest, trap};
+use crate::hints::{self, Hints};
 use crate::ledger::Ledger;
 
 const INITIALISE: &str = "initialise";
@@ -49,22 +56,35 @@ pub struct Template {
     pub module: Vec<u8>,
     pub clock_readings: u64,
     pub memory_bytes: usize,
+    /// Pages of 4 KiB that the trial wrote to.
+    pub written_pages: usize,
 }
 
-/// Runs `initialise` of `module` over `layer` and stores what it leaves.
+/// A command line, with its environment, that a template is tried with.
+pub struct Trial {
+    pub args: Vec<String>,
+    pub env: Vec<(String, String)>,
+}
+
+/// Runs `initialise` of `module` over `layer` and stores what it leaves; then runs
+/// that as `trial` says, and notes which pages it writes to.
 ///
 /// # Errors
 ///
 /// [`Error::Refused`] when the module does not take part, fails, or does what a
-/// first half must not do.
-pub fn make(module: &[u8], layer: TarLayer) -> Result<Template, Error> {
+/// first half must not do; or when the trial does not end with status 0.
+pub fn make(module: &[u8], layer: &File, trial: Trial) -> Result<Template, Error> {
     let wizer = wizer();
     let (context, instrumented) = wizer.instrument(module).map_err(refused)?;
     let engine = engine::engine(engine::DEFAULT_STACK_BYTES, Determinism::Default)
         .map_err(|error| Error::failure("engine", error))?;
     let compiled = Module::new(&engine, &instrumented).map_err(refused)?;
     let ledger = Ledger::new(0, STDERR_BYTES)?;
-    let mut store = store(&engine, layer, &ledger)?;
+    let nobody = Trial {
+        args: Vec::new(),
+        env: Vec::new(),
+    };
+    let mut store = store(&engine, layer, nobody, &ledger)?;
     let mut linker = Linker::new(&engine);
     wasi::add_to_linker(&mut linker, &compiled)
         .map_err(|error| Error::failure("link", error))?;
@@ -80,13 +100,16 @@ pub fn make(module: &[u8], layer: TarLayer) -> Result<Template, Error> {
     call(&mut store, &instance, &ledger, SET_CLOCK_READINGS, (count,))?;
     let mut state = State::read(&mut store, &instance, &compiled);
     let memory_bytes = state.memories.values().map(Vec::len).sum();
-    let module = complete(wizer.snapshot(&context, &mut state))
+    let mut module = complete(wizer.snapshot(&context, &mut state))
         .ok_or_else(|| Error::Failure("the snapshot waits".to_owned()))?
         .map_err(refused)?;
+    let hints = trial::run(&engine, &module, layer, trial)?;
+    append_section(&mut module, &hints);
     Ok(Template {
         module,
         clock_readings,
         memory_bytes,
+        written_pages: hints.pages.len(),
     })
 }
 
@@ -101,16 +124,27 @@ fn wizer() -> Wizer {
     wizer
 }
 
+fn append_section(module: &mut Vec<u8>, hints: &Hints) {
+    use wasm_encoder::{CustomSection, Section};
+    CustomSection {
+        name: hints::SECTION.into(),
+        data: hints.section().into(),
+    }
+    .append_to(module);
+}
+
 fn store(
     engine: &Engine,
-    layer: TarLayer,
+    layer: &File,
+    words: Trial,
     ledger: &Ledger,
 ) -> Result<Store<Guest>, Error> {
-    let tree = Tree::new(vec![layer])
-        .map_err(|error| Error::refused(Code::BadLayer, error.to_string()))?;
+    let bad = |error: TreeError| Error::refused(Code::BadLayer, error.to_string());
+    let layer = TarLayer::open(layer, "image").map_err(bad)?;
+    let tree = Tree::new(vec![layer]).map_err(bad)?;
     let wasi = Wasi::new(WasiConfig {
-        args: Vec::new(),
-        env: Vec::new(),
+        args: words.args,
+        env: words.env,
         clock_nanoseconds: 0,
         seed: [0; 32],
         tree,

@@ -1,0 +1,282 @@
+//! What is known of a module before it runs, for a process that waits for its job.
+//!
+//! Whether its instance can be made ahead: not if that calls the guest's code, which
+//! must not happen before the last step of the lock-down, nor if it writes much. And
+//! which pages of memory every run writes to at its start, so that the process can
+//! have its own copies of them before the job comes.
+//!
+//! ```text
+//! in a module     custom section `zerocloud.written_at_start`:
+//!                 numbers of 4 KiB pages of the first memory, ascending
+//! in an artefact  the same, then flags (1: not ahead), then how many
+//! ```
+//!
+//! All numbers are u32, little-endian. The section is advice: zvm-template writes it
+//! into what it makes, any module may have one, and it changes nothing but the time
+//! that a run takes and where the pages are counted. A section that is no such list
+//! is passed over.
+
+use wasmparser::{
+    BinaryReaderError, ConstExpr, Data, DataKind, Element, ElementItems, Operator,
+    Parser, Payload,
+};
+
+/// Name of the custom section.
+pub const SECTION: &str = "zerocloud.written_at_start";
+/// Bytes of a page, as they are counted here.
+pub const PAGE_BYTES: usize = 4 << 10;
+/// Pages of a list at most; they are memory of a process that waits.
+pub const MAX_PAGES: usize = 1024;
+
+const WORD_BYTES: usize = 4;
+/// Flags and number of pages.
+pub const END_BYTES: usize = 2 * WORD_BYTES;
+const LATE: u32 = 1;
+/// A memory that starts with more pages of 64 KiB may have an initial image that is
+/// written, not mapped (`engine`, the size that is dense in any case).
+const MAX_MEMORY_PAGES: u64 = 4096;
+/// Functions in tables that are all looked at when an instance is made.
+const MAX_ELEMENTS: u32 = 64 << 10;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// No instance can be made before the job is known.
+    pub late: bool,
+    /// Pages that every run writes to, ascending.
+    pub pages: Vec<u32>,
+}
+
+impl Hints {
+    /// Reads them from a module. What is wrong with it is for others to say.
+    pub fn of_module(module: &[u8]) -> Self {
+        let mut pages = Vec::new();
+        let mut late = false;
+        let mut elements = 0;
+        for payload in Parser::new(0).parse_all(module) {
+            if let Ok(Payload::CustomSection(section)) = &payload
+                && section.name() == SECTION
+            {
+                pages = pages_of(section.data()).unwrap_or_default();
+            }
+            // What cannot be read can be anything.
+            let seen = payload.and_then(|payload| is_late(payload, &mut elements));
+            late |= seen.unwrap_or(true);
+        }
+        Hints {
+            late: late || elements > MAX_ELEMENTS,
+            pages,
+        }
+    }
+
+    /// Content of the custom section.
+    pub fn section(&self) -> Vec<u8> {
+        self.pages
+            .iter()
+            .flat_map(|page| page.to_le_bytes())
+            .collect()
+    }
+
+    /// The end of an artefact's engine data.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.section();
+        let flags = if self.late { LATE } else { 0 };
+        bytes.extend(flags.to_le_bytes());
+        bytes.extend((self.pages.len() as u32).to_le_bytes());
+        bytes
+    }
+
+    /// Number of bytes of the list that stands before these last ones; none if
+    /// there can be no such list.
+    pub fn list_bytes(end: &[u8; END_BYTES]) -> Option<usize> {
+        let (_, count) = end.split_first_chunk::<WORD_BYTES>()?;
+        let count = u32::from_le_bytes(*count.first_chunk()?) as usize;
+        (count <= MAX_PAGES).then_some(count * WORD_BYTES)
+    }
+
+    /// Reads what [`Hints::to_bytes`] wrote.
+    pub fn parse(list: &[u8], end: &[u8; END_BYTES]) -> Option<Self> {
+        let (flags, _) = end.split_first_chunk::<WORD_BYTES>()?;
+        Some(Hints {
+            late: u32::from_le_bytes(*flags) & LATE != 0,
+            pages: pages_of(list)?,
+        })
+    }
+
+    /// The pages as ranges of bytes, neighbours together, as far as they lie in a
+    /// memory of so many bytes.
+    pub fn ranges(&self, memory_bytes: usize) -> Vec<std::ops::Range<usize>> {
+        let mut ranges: Vec<std::ops::Range<usize>> = Vec::new();
+        for page in &self.pages {
+            let start = *page as usize * PAGE_BYTES;
+            let end = start + PAGE_BYTES;
+            match ranges.last_mut() {
+                _ if end > memory_bytes => break,
+                Some(last) if last.end == start => last.end = end,
+                _ => ranges.push(start..end),
+            }
+        }
+        ranges
+    }
+}
+
+/// Whether a section stands against making the instance ahead; counts elements.
+fn is_late(payload: Payload<'_>, elements: &mut u32) -> Result<bool, BinaryReaderError> {
+    match payload {
+        Payload::StartSection { .. } => Ok(true),
+        Payload::MemorySection(section) => {
+            let mut large = false;
+            for memory in section {
+                large |= memory?.initial > MAX_MEMORY_PAGES;
+            }
+            Ok(large)
+        }
+        Payload::DataSection(section) => {
+            let mut computed = false;
+            for data in section {
+                computed |= is_computed(&data?);
+            }
+            Ok(computed)
+        }
+        Payload::ElementSection(section) => {
+            for element in section {
+                *elements = elements.saturating_add(length(&element?));
+            }
+            Ok(false)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// True if data has a place that is computed: it is copied there, not mapped.
+fn is_computed(data: &Data<'_>) -> bool {
+    match &data.kind {
+        DataKind::Passive => false,
+        DataKind::Active { offset_expr, .. } => !is_constant(offset_expr),
+    }
+}
+
+fn is_constant(expression: &ConstExpr<'_>) -> bool {
+    let mut operators = expression.get_operators_reader();
+    let first = operators.read();
+    let constant = matches!(
+        first,
+        Ok(Operator::I32Const { .. } | Operator::I64Const { .. })
+    );
+    constant && matches!(operators.read(), Ok(Operator::End))
+}
+
+fn length(element: &Element<'_>) -> u32 {
+    match &element.items {
+        ElementItems::Functions(items) => items.count(),
+        ElementItems::Expressions(_, items) => items.count(),
+    }
+}
+
+/// A list of ascending numbers, not too many.
+fn pages_of(bytes: &[u8]) -> Option<Vec<u32>> {
+    let (words, rest) = bytes.as_chunks::<WORD_BYTES>();
+    let pages: Vec<u32> = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
+    let ascending = pages.is_sorted_by(|one, next| one < next);
+    (rest.is_empty() && ascending && pages.len() <= MAX_PAGES).then_some(pages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module(sections: &[&[u8]]) -> Vec<u8> {
+        let mut module = b"\0asm\x01\0\0\0".to_vec();
+        for section in sections {
+            module.extend(*section);
+        }
+        module
+    }
+
+    fn custom(content: &[u8]) -> Vec<u8> {
+        let mut section = vec![SECTION.len() as u8];
+        section.extend(SECTION.as_bytes());
+        section.extend(content);
+        let mut bytes = vec![0, section.len() as u8];
+        bytes.extend(section);
+        bytes
+    }
+
+    fn hints(pages: &[u32]) -> Hints {
+        Hints {
+            late: false,
+            pages: pages.to_vec(),
+        }
+    }
+
+    #[test]
+    fn pages_are_read_from_a_module_and_an_artefact() {
+        let hints = hints(&[1, 2, 700]);
+        let module = module(&[&custom(&hints.section())]);
+        assert_eq!(Hints::of_module(&module), hints);
+
+        let bytes = hints.to_bytes();
+        let (list, end) = bytes.split_last_chunk().unwrap();
+        assert_eq!(Hints::list_bytes(end), Some(list.len()));
+        assert_eq!(Hints::parse(list, end), Some(hints));
+    }
+
+    #[test]
+    fn a_start_function_is_seen_and_kept() {
+        let start: &[u8] = &[8, 1, 0];
+        let found = Hints::of_module(&module(&[start]));
+        assert!(found.late);
+        let bytes = found.to_bytes();
+        let (list, end) = bytes.split_last_chunk().unwrap();
+        assert_eq!(Hints::parse(list, end), Some(found));
+    }
+
+    #[test]
+    fn instances_that_write_much_are_not_made_ahead() {
+        let late = |text: &str| Hints::of_module(&wat::parse_str(text).unwrap()).late;
+        let far = "(i32.const 16777216)";
+        assert!(!late(&format!("(module (memory 4096) (data {far} \"a\"))")));
+        assert!(late("(module (memory 4097))"));
+        assert!(late(
+            "(module (memory 1) (global $at i32 (i32.const 8))
+             (data (global.get $at) \"a\"))"
+        ));
+        assert!(late(
+            "(module (memory 1)
+             (data (i32.add (i32.const 1) (i32.const 2)) \"a\"))"
+        ));
+        let functions = |count: usize| {
+            let names = " $f".repeat(count);
+            format!(
+                "(module (func $f) (table {count} funcref)
+                 (elem (i32.const 0) func{names}))"
+            )
+        };
+        assert!(!late(&functions(MAX_ELEMENTS as usize)));
+        assert!(late(&functions(MAX_ELEMENTS as usize + 1)));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_made_ahead() {
+        assert!(Hints::of_module(&module(&[&[8, 9]])).late);
+    }
+
+    #[test]
+    fn lists_that_are_none_are_passed_over() {
+        let words = |pages: &[u32]| hints(pages).section();
+        let many: Vec<u32> = (0..=MAX_PAGES as u32).collect();
+        for bad in [vec![1], words(&[2, 1]), words(&[1, 1]), words(&many)] {
+            assert_eq!(pages_of(&bad), None);
+        }
+        let module = module(&[&custom(&words(&[2, 1]))]);
+        assert_eq!(Hints::of_module(&module), hints(&[]));
+        assert_eq!(Hints::list_bytes(&[0xff; END_BYTES]), None);
+    }
+
+    #[test]
+    fn neighbours_are_one_range_and_none_is_outside() {
+        let page = PAGE_BYTES;
+        let found = hints(&[0, 1, 3, 16]).ranges(16 * page);
+        assert_eq!(found, [0..2 * page, 3 * page..4 * page]);
+        assert!(hints(&[u32::MAX]).ranges(16 * page).is_empty());
+    }
+}
