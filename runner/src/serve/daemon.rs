@@ -77,6 +77,8 @@ pub struct Daemon {
     processes: BTreeMap<ProcessId, Process>,
     buffer: Vec<u8>,
     next: u64,
+    /// An alarm is set for the nursery.
+    will_replenish: bool,
     /// Most jobs at once since memory was last given back.
     most_jobs: usize,
     max_descriptors: usize,
@@ -108,6 +110,7 @@ impl Daemon {
             processes: BTreeMap::new(),
             buffer: vec![0; packet::MAX_BYTES + 1],
             next: 1,
+            will_replenish: false,
             most_jobs: 0,
             max_descriptors: super::max_descriptors(open_files),
             user_ids: lockdown::user_ids(&options.lockdown)?,
@@ -152,6 +155,8 @@ impl Daemon {
             Alarm::Queue(job) => self.waited_too_long(job),
             Alarm::Watch(job) => self.watch(job, now)?,
             Alarm::Patience(id) => self.lose_patience(id, now),
+            // What follows every alarm does the rest.
+            Alarm::Nursery => self.will_replenish = false,
             Alarm::Tick => self.tick(now)?,
             Alarm::Drained => self.stop_all(Stopped::Told(libc::SIGTERM)),
         }

@@ -40,6 +40,9 @@ const LEDGER_STDERR_BYTES: usize = 256 << 10;
 const MAX_ORDERS: usize = 32;
 /// Forks after which a zygote is replaced.
 const MAX_FORKS: u32 = 4096;
+/// A VM has the processors for so long before what it took is replaced, while half of
+/// the pool is left.
+const SETTLE: Duration = Duration::from_millis(2);
 /// A pool that was not used for so long keeps no process waiting.
 const COLD_AFTER: Duration = Duration::from_secs(30);
 /// A zygote that does not answer for so long is hung.
@@ -386,10 +389,16 @@ impl Nursery {
         pool.wanted.into()
     }
 
-    /// Orders what is missing. Errors are of this machine, not of a job.
-    pub fn replenish(&mut self, now: Instant) -> Result<(), Error> {
+    /// Orders what is missing; while VMs are `busy`, not at once. Gives the moment to
+    /// come again. Errors are of this machine, not of a job.
+    pub fn replenish(
+        &mut self,
+        busy: bool,
+        now: Instant,
+    ) -> Result<Option<Instant>, Error> {
+        let mut again: Option<Instant> = None;
         if self.closing {
-            return Ok(());
+            return Ok(None);
         }
         for (id, pool) in &mut self.pools {
             let cold = *id != GENERAL && now.duration_since(pool.used) > COLD_AFTER;
@@ -398,6 +407,14 @@ impl Nursery {
                 pool.spares.clear();
             }
             if pool.retry_at.is_some_and(|at| at > now) {
+                continue;
+            }
+            let there = pool.spares.len() + pool.ordered();
+            let settled = pool.used + SETTLE;
+            if busy && pool.wanted.is_empty() && there * 2 >= idle && settled > now {
+                if there < idle {
+                    again = Some(again.map_or(settled, |at| at.min(settled)));
+                }
                 continue;
             }
             let wanted = pool.wanted.len() + idle;
@@ -409,7 +426,7 @@ impl Nursery {
                 order_spare(pool, channels, bytes, None, now)?;
             }
         }
-        Ok(())
+        Ok(again)
     }
 
     /// Sends the orders of a pool that wait, as far as the socket takes them.

@@ -73,6 +73,8 @@ pub enum Alarm {
     Watch(JobId),
     /// A client may be slow.
     Patience(ConnectionId),
+    /// Processes that were taken may be replaced.
+    Nursery,
     /// Time to look after what nobody else looks after.
     Tick,
     /// Draining has lasted long enough.

@@ -107,8 +107,12 @@ impl Warm {
             .into_iter()
             .map(|fd| TarLayer::open_to_index(fd, "image"));
         let layers = layers.collect::<Result<_, _>>().map_err(bad)?;
-        let stack = Rc::new(Stack::new(layers).map_err(bad)?);
-        self.images = Some(Images { sha256, stack });
+        let mut stack = Stack::new(layers).map_err(bad)?;
+        stack.list();
+        self.images = Some(Images {
+            sha256,
+            stack: Rc::new(stack),
+        });
         Ok(())
     }
 

@@ -1,9 +1,11 @@
 //! A run of a template, to see which pages of its memory every run will write to.
 //!
-//! What is compared is the memory before the run and after it: a page that a run
-//! wrote to and left as it was is missing, and costs that run what it always cost.
+//! The kernel tells them: memory begins as a mapping of the snapshot, and a page of it
+//! that was written to is a copy. (Comparing contents would miss the many pages in
+//! which a count goes up and down again.)
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 
 use wasmtime::{Engine, Linker, Module};
 
@@ -14,6 +16,11 @@ use crate::ledger::Ledger;
 use crate::outcome::Outcome;
 
 use super::{STDERR_BYTES, Trial, refused, store};
+
+/// Bytes of an entry of the kernel's list of pages, and its flags.
+const ENTRY_BYTES: usize = 8;
+const PRESENT: u64 = 1 << 63;
+const OF_A_FILE: u64 = 1 << 61;
 
 /// Runs `template` over `layer` with the arguments and the environment of `trial`.
 pub fn run(
@@ -35,7 +42,6 @@ pub fn run(
     let start = instance
         .get_typed_func::<(), ()>(&mut store, "_start")
         .map_err(refused)?;
-    let before = memory.data(&store).to_vec();
     let ended = start.call(&mut store, ());
     let how = match (ended, store.data_mut().end.take()) {
         (Ok(()), _) => Outcome::Exit(0),
@@ -46,30 +52,64 @@ pub fn run(
         let said = String::from_utf8_lossy(&ledger.stderr_tail()).into_owned();
         return Err(refused(format!("the trial ended: {how:?}: {said}")));
     }
-    let pages = differing(&before, memory.data(&store));
+    let pages = own_pages(memory.data(&store))
+        .map_err(|error| Error::failure("pages of the trial", error))?;
     Ok(Hints { late: false, pages })
 }
 
-/// Numbers of the pages that differ, the first ones if they are many. Memory that was
-/// added is not looked at: it is nobody's copy.
-fn differing(before: &[u8], after: &[u8]) -> Vec<u32> {
-    let pairs = before.chunks(PAGE_BYTES).zip(after.chunks(PAGE_BYTES));
-    let differ = pairs.zip(0u32..).filter(|((one, other), _)| one != other);
-    differ.map(|(_, page)| page).take(MAX_PAGES).collect()
+/// Numbers of the pages that are this process's own, the first ones if they are many.
+fn own_pages(memory: &[u8]) -> std::io::Result<Vec<u32>> {
+    let mut entries = vec![0; memory.len() / PAGE_BYTES * ENTRY_BYTES];
+    let first = memory.as_ptr().addr() / PAGE_BYTES * ENTRY_BYTES;
+    File::open("/proc/self/pagemap")?.read_exact_at(&mut entries, first as u64)?;
+    let (entries, _) = entries.as_chunks::<ENTRY_BYTES>();
+    let own = (0u32..).zip(entries).filter(|(_, entry)| {
+        let entry = u64::from_ne_bytes(**entry);
+        entry & PRESENT != 0 && entry & OF_A_FILE == 0
+    });
+    Ok(own.map(|(page, _)| page).take(MAX_PAGES).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::determinism::Determinism;
+    use crate::engine;
+
+    /// Runs a module with five pages of data, whose `_start` does `what`.
+    fn tried(what: &str) -> Result<Hints, Error> {
+        let text = format!(
+            "(module (memory (export \"memory\") 1)
+               (data (i32.const 0) \"{}\")
+               (func (export \"_start\") {what}))",
+            "7".repeat(5 * PAGE_BYTES)
+        );
+        let module = wat::parse_str(text).unwrap();
+        let kind = Determinism::Default;
+        let engine = engine::engine(engine::DEFAULT_STACK_BYTES, kind).unwrap();
+        let memfd = rustix::fs::memfd_create("layer", rustix::fs::MemfdFlags::CLOEXEC);
+        let layer = File::from(memfd.unwrap());
+        layer.set_len(1024).unwrap();
+        let trial = Trial {
+            args: vec!["x".to_owned()],
+            env: Vec::new(),
+        };
+        run(&engine, &module, &layer, trial)
+    }
 
     #[test]
-    fn pages_that_differ_are_found() {
-        let before = vec![0; 4 * PAGE_BYTES];
-        let mut after = vec![0; 6 * PAGE_BYTES];
-        for at in [PAGE_BYTES - 1, 2 * PAGE_BYTES, 5 * PAGE_BYTES] {
-            after[at] = 1;
-        }
-        assert_eq!(differing(&before, &after), [0, 2]);
-        assert_eq!(differing(&before, &before), [0u32; 0]);
+    fn pages_that_were_written_to_are_found_even_if_they_are_as_before() {
+        let found = tried(
+            "(drop (i32.load8_u (i32.const 4096)))
+             (i32.store8 (i32.const 8192) (i32.load8_u (i32.const 8192)))
+             (i32.store8 (i32.const 16384) (i32.const 1))",
+        );
+        assert_eq!(found.unwrap().pages, [2, 4]);
+    }
+
+    #[test]
+    fn a_trial_that_fails_is_no_trial() {
+        let text = tried("unreachable").unwrap_err().to_string();
+        assert!(text.contains("the trial ended"), "{text}");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Made when a guest first lists a directory, for all directories at once, in
 //! time linear in the size of the tree; each one's names are sorted when it is
-//! first listed itself. Many programs list none.
+//! first listed itself. Many programs list none. Where a stack is kept for many
+//! guests, all of that is done once.
 
 use super::index::{DETACHED, Index, NodeId, ROOT};
 
@@ -51,13 +52,30 @@ impl Children {
         }
     }
 
+    /// Sorts the lists of all directories.
+    pub fn sort_all<'a>(&mut self, name: impl Fn(NodeId) -> &'a [u8]) {
+        for id in 0..self.is_sorted.len() {
+            self.sorted(id as NodeId, &name);
+        }
+    }
+
+    /// The children of `id`, in the order in which they were left.
+    pub fn of(&self, id: NodeId) -> &[NodeId] {
+        self.ids.get(self.range(id)).unwrap_or_default()
+    }
+
+    fn range(&self, id: NodeId) -> std::ops::Range<usize> {
+        let bound = |at: usize| self.starts.get(at).map_or(0, |start| *start as usize);
+        bound(id as usize)..bound(id as usize + 1)
+    }
+
+    /// The children of `id`, sorted by their names.
     pub fn sorted<'a>(
         &mut self,
         id: NodeId,
         name: impl Fn(NodeId) -> &'a [u8],
     ) -> &[NodeId] {
-        let bound = |at: usize| self.starts.get(at).map_or(0, |start| *start as usize);
-        let range = bound(id as usize)..bound(id as usize + 1);
+        let range = self.range(id);
         let Some(ids) = self.ids.get_mut(range) else {
             return &[];
         };

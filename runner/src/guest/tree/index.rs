@@ -136,10 +136,7 @@ impl Tree {
     }
 
     pub fn name(&self, id: NodeId) -> &[u8] {
-        let record = self.stack.index.record(id);
-        record.map_or(b"", |record| {
-            bytes_of(&self.stack.layers, record.layer, record.name)
-        })
+        self.stack.index.name(&self.stack.layers, id)
     }
 
     /// Seconds since 1970, as the layer says; `None` for a directory that no
@@ -150,14 +147,16 @@ impl Tree {
 
     /// The nodes in directory `id`, sorted by the bytes of their names.
     pub fn children(&mut self, id: NodeId) -> &[NodeId] {
-        let children = self
-            .children
-            .get_or_insert_with(|| Children::group(&self.stack.index));
-        let Stack { layers, index } = &*self.stack;
-        children.sorted(id, |id| {
-            let record = index.record(id);
-            record.map_or(b"", |record| bytes_of(layers, record.layer, record.name))
-        })
+        let Stack {
+            layers,
+            index,
+            lists,
+        } = &*self.stack;
+        if let Some(lists) = lists {
+            return lists.of(id);
+        }
+        let children = self.children.get_or_insert_with(|| Children::group(index));
+        children.sorted(id, |id| index.name(layers, id))
     }
 }
 
@@ -206,6 +205,12 @@ pub struct Found {
 }
 
 impl Index {
+    /// The name of `id` in its directory.
+    pub fn name<'a>(&self, layers: &'a [Rc<TarLayer>], id: NodeId) -> &'a [u8] {
+        let record = self.record(id);
+        record.map_or(b"", |record| bytes_of(layers, record.layer, record.name))
+    }
+
     pub fn new() -> Self {
         let root = Record {
             parent: ROOT,

@@ -7,6 +7,7 @@
 use std::rc::Rc;
 
 use super::builder::Builder;
+use super::children::Children;
 use super::index::{Content, Index, NO_LAYER, RESERVED, ROOT, hash};
 use super::{TarLayer, TreeError};
 
@@ -15,6 +16,8 @@ pub struct Stack {
     /// From the lowest up.
     pub(super) layers: Vec<Rc<TarLayer>>,
     pub(super) index: Index,
+    /// Sorted lists of all directories, if they were made.
+    pub(super) lists: Option<Children>,
 }
 
 impl Stack {
@@ -37,6 +40,13 @@ impl Stack {
         Stack::add(base.layers.clone(), base.index.clone(), layers)
     }
 
+    /// Makes the lists of all directories now, for every tree of this stack alone.
+    pub fn list(&mut self) {
+        let mut lists = Children::group(&self.index);
+        lists.sort_all(|id| self.index.name(&self.layers, id));
+        self.lists = Some(lists);
+    }
+
     fn add(
         mut layers: Vec<Rc<TarLayer>>,
         mut index: Index,
@@ -52,6 +62,10 @@ impl Stack {
         }
         let added = layers.iter_mut().skip(first);
         added.filter_map(Rc::get_mut).for_each(TarLayer::close_file);
-        Ok(Stack { layers, index })
+        Ok(Stack {
+            layers,
+            index,
+            lists: None,
+        })
     }
 }

@@ -110,7 +110,12 @@ impl Daemon {
             let (pid, control) = start_zygote(&self.options.lockdown)?;
             self.add_zygote(GENERAL, pid, control, now)?;
         }
-        self.nursery.replenish(now)?;
+        let busy = !self.jobs.is_empty();
+        let again = self.nursery.replenish(busy, now)?;
+        if let Some(at) = again.filter(|_| !self.will_replenish) {
+            self.will_replenish = true;
+            self.poller.set(at, Alarm::Nursery);
+        }
         self.nursery.flush();
         Ok(())
     }

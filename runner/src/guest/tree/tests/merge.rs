@@ -240,7 +240,9 @@ fn layers_over_an_indexed_stack_are_the_tree_of_all() {
         &[file("d", "a file over a directory")],
         &[hard_link("link", "x")],
     ];
-    let base = Rc::new(Stack::new(lower()).unwrap());
+    let mut base = Stack::new(lower()).unwrap();
+    base.list();
+    let base = Rc::new(base);
     let before = walk(&mut Tree::over(&base, Vec::new()).unwrap());
     assert_eq!(before, walk(&mut Tree::new(lower()).unwrap()));
     for entries in uppers {
