@@ -145,7 +145,9 @@ pub fn engine(stack_bytes: u64, determinism: Determinism) -> Result<Engine> {
     config.memory_may_move(false);
     config.memory_init_cow(true);
     config.memory_guaranteed_dense_image_size(DENSE_IMAGE_BYTES);
-    config.table_lazy_init(false);
+    // Filled at once, tables would need code that runs when an instance is made: it
+    // would take fuel, and nothing of an artefact may run before the lock-down.
+    config.table_lazy_init(true);
     // Without these an artefact is a third smaller. Names of functions, which
     // make a trap's message useful, stay.
     config.generate_address_map(false);

@@ -1,8 +1,8 @@
 //! What is known of a module before it runs, for a process that waits for its job.
 //!
-//! Whether its instance can be made ahead: not if that calls the guest's code, which
-//! must not happen before the last step of the lock-down, nor if it writes much. And
-//! which pages of memory every run writes to at its start, so that the process can
+//! Whether its instance can be made ahead: not if that takes code of the artefact's (a
+//! start function, or what computes the beginnings of tables and globals), which must
+//! not run before the last step of the lock-down; nor if it writes much. And which pages of memory every run writes to at its start, so that the process can
 //! have its own copies of them before the job comes.
 //!
 //! ```text
@@ -17,8 +17,8 @@
 //! is passed over.
 
 use wasmparser::{
-    BinaryReaderError, ConstExpr, Data, DataKind, Element, ElementItems, Operator,
-    Parser, Payload,
+    BinaryReaderError, ConstExpr, DataKind, ElementItems, ElementKind, Operator, Parser,
+    Payload, TableInit,
 };
 
 /// Name of the custom section.
@@ -124,52 +124,58 @@ fn is_late(payload: Payload<'_>, elements: &mut u32) -> Result<bool, BinaryReade
     match payload {
         Payload::StartSection { .. } => Ok(true),
         Payload::MemorySection(section) => {
-            let mut large = false;
-            for memory in section {
-                large |= memory?.initial > MAX_MEMORY_PAGES;
-            }
-            Ok(large)
+            any(section, |memory| memory.initial > MAX_MEMORY_PAGES)
         }
-        Payload::DataSection(section) => {
-            let mut computed = false;
-            for data in section {
-                computed |= is_computed(&data?);
-            }
-            Ok(computed)
+        Payload::TableSection(section) => any(section, |table| match table.init {
+            TableInit::RefNull => false,
+            TableInit::Expr(_) => true,
+        }),
+        Payload::GlobalSection(section) => {
+            any(section, |global| is_computed(&global.init_expr))
         }
-        Payload::ElementSection(section) => {
-            for element in section {
-                *elements = elements.saturating_add(length(&element?));
+        Payload::DataSection(section) => any(section, |data| match &data.kind {
+            DataKind::Passive => false,
+            DataKind::Active { offset_expr, .. } => is_computed(offset_expr),
+        }),
+        Payload::ElementSection(section) => any(section, |element| {
+            let ElementItems::Functions(items) = &element.items else {
+                return true;
+            };
+            *elements = elements.saturating_add(items.count());
+            match &element.kind {
+                ElementKind::Passive => true,
+                ElementKind::Declared => false,
+                ElementKind::Active { offset_expr, .. } => is_computed(offset_expr),
             }
-            Ok(false)
-        }
+        }),
         _ => Ok(false),
     }
 }
 
-/// True if data has a place that is computed: it is copied there, not mapped.
-fn is_computed(data: &Data<'_>) -> bool {
-    match &data.kind {
-        DataKind::Passive => false,
-        DataKind::Active { offset_expr, .. } => !is_constant(offset_expr),
+/// Whether one of the items is late; all are read.
+fn any<T>(
+    items: impl IntoIterator<Item = Result<T, BinaryReaderError>>,
+    mut is_late: impl FnMut(T) -> bool,
+) -> Result<bool, BinaryReaderError> {
+    let mut found = false;
+    for item in items {
+        found |= is_late(item?);
     }
+    Ok(found)
 }
 
-fn is_constant(expression: &ConstExpr<'_>) -> bool {
+/// True unless a value is one number that stands there.
+fn is_computed(expression: &ConstExpr<'_>) -> bool {
     let mut operators = expression.get_operators_reader();
-    let first = operators.read();
     let constant = matches!(
-        first,
-        Ok(Operator::I32Const { .. } | Operator::I64Const { .. })
+        operators.read(),
+        Ok(Operator::I32Const { .. }
+            | Operator::I64Const { .. }
+            | Operator::F32Const { .. }
+            | Operator::F64Const { .. }
+            | Operator::V128Const { .. })
     );
-    constant && matches!(operators.read(), Ok(Operator::End))
-}
-
-fn length(element: &Element<'_>) -> u32 {
-    match &element.items {
-        ElementItems::Functions(items) => items.count(),
-        ElementItems::Expressions(_, items) => items.count(),
-    }
+    !(constant && matches!(operators.read(), Ok(Operator::End)))
 }
 
 /// A list of ascending numbers, not too many.
@@ -230,20 +236,14 @@ mod tests {
         assert_eq!(Hints::parse(list, end), Some(found));
     }
 
+    fn late(text: &str) -> bool {
+        Hints::of_module(&wat::parse_str(text).unwrap()).late
+    }
+
     #[test]
     fn instances_that_write_much_are_not_made_ahead() {
-        let late = |text: &str| Hints::of_module(&wat::parse_str(text).unwrap()).late;
-        let far = "(i32.const 16777216)";
-        assert!(!late(&format!("(module (memory 4096) (data {far} \"a\"))")));
+        assert!(!late("(module (memory 4096))"));
         assert!(late("(module (memory 4097))"));
-        assert!(late(
-            "(module (memory 1) (global $at i32 (i32.const 8))
-             (data (global.get $at) \"a\"))"
-        ));
-        assert!(late(
-            "(module (memory 1)
-             (data (i32.add (i32.const 1) (i32.const 2)) \"a\"))"
-        ));
         let functions = |count: usize| {
             let names = " $f".repeat(count);
             format!(
@@ -253,6 +253,63 @@ mod tests {
         };
         assert!(!late(&functions(MAX_ELEMENTS as usize)));
         assert!(late(&functions(MAX_ELEMENTS as usize + 1)));
+    }
+
+    /// Modules whose instance is no more than what stands in them.
+    const PLAIN: [&str; 4] = [
+        "(module (memory 2) (data (i32.const 65536) \"a\") (data \"passive\"))",
+        "(module (func $f) (table 9 funcref) (elem (i32.const 3) func $f $f)
+          (elem declare func $f))",
+        "(module (global (mut i32) (i32.const 7)) (global f64 (f64.const 7))
+          (global v128 (v128.const i64x2 1 2)) (global (mut i64) (i64.const 1))
+          (global (mut f32) (f32.const 1)))",
+        "(module (tag (param i32)) (memory 1) (func $f (throw 0 (i32.const 1))))",
+    ];
+
+    #[test]
+    fn instances_that_take_code_are_not_made_ahead() {
+        for text in PLAIN {
+            assert!(!late(text), "{text}");
+        }
+        for text in [
+            "(module (func $f) (start $f))",
+            "(module (memory 1) (global $at i32 (i32.const 8))
+              (data (global.get $at) \"a\"))",
+            "(module (memory 1) (data (i32.add (i32.const 1) (i32.const 2)) \"a\"))",
+            "(module (global i32 (i32.mul (i32.const 1) (i32.const 2))))",
+            "(module (func $f) (elem declare func $f)
+              (table 9 (ref null func) (ref.func $f)))",
+            "(module (func $f) (table 9 funcref)
+              (elem (i32.const 0) funcref (ref.func $f)))",
+            "(module (func $f) (table 9 funcref) (elem func $f))",
+            "(module (global (mut funcref) (ref.null func)))",
+            "(module (func $f) (global funcref (ref.func $f)) (elem declare func $f))",
+            "(module (func $f) (global $at i32 (i32.const 1)) (table 9 funcref)
+              (elem (global.get $at) func $f))",
+        ] {
+            assert!(late(text), "{text}");
+        }
+    }
+
+    /// With no fuel at all, whatever runs ends at once.
+    #[cfg(feature = "compiler")]
+    #[test]
+    fn no_code_runs_when_an_instance_is_made_ahead() {
+        use crate::determinism::Determinism;
+        use crate::engine;
+        use wasmtime::{Instance, Module, Store};
+        let kind = Determinism::Strict;
+        let engine = engine::engine(engine::DEFAULT_STACK_BYTES, kind).unwrap();
+        let made = |text: &str| {
+            let module = Module::new(&engine, wat::parse_str(text).unwrap()).unwrap();
+            let mut store = Store::new(&engine, ());
+            store.set_fuel(0).unwrap();
+            Instance::new(&mut store, &module, &[]).is_ok()
+        };
+        for text in PLAIN {
+            assert!(made(text), "{text}");
+        }
+        assert!(!made("(module (func $f) (start $f))"));
     }
 
     #[test]

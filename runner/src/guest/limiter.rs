@@ -16,7 +16,8 @@ use crate::outcome::Limit;
 pub const TABLE_ELEMENTS: usize = 1 << 20;
 
 pub struct Limiter {
-    ledger: Ledger,
+    /// None while nobody's instance is made.
+    ledger: Option<Ledger>,
     memory_bytes: usize,
     /// Of the memory and of the heap of exceptions.
     used_bytes: usize,
@@ -29,24 +30,34 @@ pub struct Limiter {
 
 impl Limiter {
     pub fn new(ledger: Ledger, memory_bytes: u64) -> Self {
-        let memory_bytes = usize::try_from(memory_bytes).unwrap_or(usize::MAX);
+        let mut limiter = Limiter::nobodys();
+        limiter.assign(ledger, memory_bytes);
+        limiter
+    }
+
+    /// For an instance whose job is not known: as much memory as there can be.
+    pub fn nobodys() -> Self {
         Limiter {
-            ledger,
-            memory_bytes,
+            ledger: None,
+            memory_bytes: usize::MAX,
             used_bytes: 0,
             table_elements: 0,
             granted: false,
             host_is_out: false,
         }
     }
-}
 
-impl Limiter {
     /// Goes over to a job, with what the guest has already; that is within its limit.
     pub fn assign(&mut self, ledger: Ledger, memory_bytes: u64) {
         self.memory_bytes = usize::try_from(memory_bytes).unwrap_or(usize::MAX);
         ledger.raise_memory_peak(self.used_bytes as u64);
-        self.ledger = ledger;
+        self.ledger = Some(ledger);
+    }
+
+    fn note(&self, limit: Limit) {
+        if let Some(ledger) = &self.ledger {
+            ledger.note(limit);
+        }
     }
 
     /// True if the host could not give memory that the guest was allowed. The engine
@@ -57,7 +68,7 @@ impl Limiter {
 
     /// The first limit that refused something.
     pub fn refused(&self) -> Option<Limit> {
-        self.ledger.limits_reached().into_iter().next()
+        self.ledger.as_ref()?.limits_reached().into_iter().next()
     }
 }
 
@@ -75,7 +86,7 @@ impl ResourceLimiter for Limiter {
         let more = desired.saturating_sub(current);
         let total = self.used_bytes.saturating_add(more);
         if total > self.memory_bytes {
-            self.ledger.note(Limit::MemoryBytes);
+            self.note(Limit::MemoryBytes);
             return Ok(false);
         }
         let refuses = noise(Source::MemoryGrow).is_some_and(|noise| noise % 2 == 1);
@@ -85,7 +96,9 @@ impl ResourceLimiter for Limiter {
         }
         self.granted = true;
         self.used_bytes = total;
-        self.ledger.raise_memory_peak(total as u64);
+        if let Some(ledger) = &self.ledger {
+            ledger.raise_memory_peak(total as u64);
+        }
         Ok(true)
     }
 
@@ -111,7 +124,7 @@ impl ResourceLimiter for Limiter {
         let more = desired.saturating_sub(current);
         let total = self.table_elements.saturating_add(more);
         if total > TABLE_ELEMENTS {
-            self.ledger.note(Limit::TableElements);
+            self.note(Limit::TableElements);
             return Ok(false);
         }
         self.table_elements = total;
@@ -152,7 +165,7 @@ mod tests {
 
     #[test]
     fn what_was_made_ahead_counts_for_the_job() {
-        let (mut limiter, nobodys) = limiter(u64::MAX);
+        let mut limiter = Limiter::nobodys();
         assert!(limiter.memory_growing(0, 131_072, None).unwrap());
         let ledger = Ledger::new(0, 0).unwrap();
         limiter.assign(ledger.clone(), 196_608);
@@ -161,7 +174,6 @@ mod tests {
         assert!(!limiter.memory_growing(196_608, 262_144, None).unwrap());
         assert_eq!(ledger.memory_peak(), 196_608);
         assert_eq!(ledger.limits_reached(), [Limit::MemoryBytes]);
-        assert_eq!(nobodys.limits_reached(), []);
     }
 
     #[test]

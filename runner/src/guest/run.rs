@@ -78,12 +78,12 @@ pub struct Ahead {
 /// nobody, with its own copies of the pages that every run writes to.
 ///
 /// None if that cannot be, for whatever reason: a run finds it again and says so.
-pub fn go_ahead(ready: &Ready, wasi: Wasi, ledger: &Ledger) -> Option<Ahead> {
+pub fn go_ahead(ready: &Ready, wasi: Wasi) -> Option<Ahead> {
     if ready.hints.late {
         return None;
     }
     // How much memory there may be is the job's to say; see `Limiter::assign`.
-    let mut store = new_store(ready, wasi, Limiter::new(ledger.clone(), u64::MAX));
+    let mut store = new_store(ready, wasi, Limiter::nobodys());
     let instance = ready.pre.instantiate(&mut store).ok()?;
     if let Some(memory) = instance.get_memory(&mut store, "memory") {
         let memory = memory.data_mut(&mut store);

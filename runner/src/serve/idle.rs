@@ -82,7 +82,7 @@ fn prepare(waiting: &mut Waiting<'_>) -> Result<(Ledger, Option<Ahead>), Error> 
     waiting.plan.confine()?;
     // A change of the user makes the kernel forget it.
     die_with(waiting.daemon)?;
-    let ahead = waiting.warm.go_ahead(rehearse(&ledger)?, &ledger);
+    let ahead = waiting.warm.go_ahead(rehearse(&ledger)?);
     Ok((ledger, ahead))
 }
 

@@ -18,7 +18,6 @@ use crate::error::{Code, Error};
 use crate::guest::run::{Ahead, Ready, go_ahead, prepare};
 use crate::guest::tree::{Stack, TarLayer};
 use crate::guest::wasi::Wasi;
-use crate::ledger::Ledger;
 use crate::manifest::Manifest;
 use crate::sys;
 
@@ -92,11 +91,11 @@ impl Warm {
     }
 
     /// Makes the instance of the program that is kept, in `wasi`, which is nobody's.
-    pub fn go_ahead(&self, wasi: Wasi, ledger: &Ledger) -> Option<Ahead> {
+    pub fn go_ahead(&self, wasi: Wasi) -> Option<Ahead> {
         let (_, ready) = self.program.as_ref()?;
         // A strict run has fuel from its first instruction on.
         let fits = !self.kind.determinism.is_strict();
-        fits.then(|| go_ahead(ready, wasi, ledger))?
+        fits.then(|| go_ahead(ready, wasi))?
     }
 
     /// Maps and indexes system images, topmost first, and keeps them.

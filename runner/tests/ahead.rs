@@ -1,0 +1,178 @@
+//! Instances that are made before their job is known: a run cannot tell, and what
+//! must not be made ahead is not.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::daemon::{Client, Daemon, wait_for};
+use support::{Session, assert_outcome};
+
+const PAGE_KIB: u64 = 4;
+
+/// A module whose `_start` exits with a number that it reads from its data, adds one
+/// to there, and asks for a page of memory; with `more` in it.
+fn module(more: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(module
+          (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+          (memory (export "memory") 2)
+          (data (i32.const 0) "{}")
+          (global $ran (mut i32) (i32.const 0))
+          {more}
+          (func (export "_start")
+            (local $read i32)
+            (local.set $read (i32.load8_u (i32.const 4096)))
+            (i32.store8 (i32.const 4096) (i32.add (local.get $read) (i32.const 1)))
+            (call $exit (i32.add
+              (i32.add (local.get $read) (global.get $ran))
+              (i32.shl (memory.grow (i32.const 1)) (i32.const 4))))))"#,
+        "\\07".repeat(3 * 4096)
+    );
+    wat::parse_str(text).unwrap()
+}
+
+/// The module with a list of pages that it writes to at its start.
+fn with_pages(mut module: Vec<u8>, pages: &[u32]) -> Vec<u8> {
+    let name = zvm::hints::SECTION.as_bytes();
+    let mut section = vec![name.len() as u8];
+    section.extend(name);
+    section.extend(pages.iter().flat_map(|page| page.to_le_bytes()));
+    module.extend([0, section.len() as u8]);
+    module.extend(section);
+    module
+}
+
+/// A report without what differs from run to run.
+fn lasting(mut report: Value) -> Value {
+    for key in ["wall_seconds", "cpu_seconds"] {
+        assert!(report.as_object_mut().unwrap().remove(key).is_some());
+    }
+    report
+}
+
+/// A daemon with processes that wait for a job of this session's program.
+fn daemon_of(session: &Session) -> (Daemon, Client, Smaps) {
+    let daemon = Daemon::start(&["--idle", "2"]);
+    let mut client = daemon.client();
+    wait_for("a pool of its own", || {
+        client.report(session);
+        (client.status()["programs"] == 1).then_some(())
+    });
+    let smaps = wait_for("a process that waits for its job", || {
+        let idle = daemon.named("zvm-idle");
+        idle.into_iter().find_map(Smaps::of)
+    });
+    (daemon, client, smaps)
+}
+
+/// The guest's memory in a process that waits: whether there is one yet, and what of
+/// it is the process's own. It begins as a map of the artefact.
+#[derive(Debug)]
+struct Smaps {
+    is_mapped: bool,
+    own_kib: u64,
+}
+
+impl Smaps {
+    /// None for a process without a program, or that is still at work.
+    fn of(pid: u32) -> Option<Smaps> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let smaps = std::fs::read_to_string(format!("/proc/{pid}/smaps")).ok()?;
+        if !smaps.contains(".cwasm") || !stat.contains(") S ") {
+            return None;
+        }
+        let mut found = Smaps {
+            is_mapped: false,
+            own_kib: 0,
+        };
+        let mut inside = false;
+        for line in smaps.lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            if !words[0].ends_with(':') {
+                inside = line.ends_with(".cwasm") && words[1].starts_with("rw");
+                found.is_mapped |= inside;
+            } else if inside && words[0] == "Private_Dirty:" {
+                found.own_kib += words[1].parse::<u64>().unwrap();
+            }
+        }
+        Some(found)
+    }
+}
+
+#[test]
+fn a_run_is_the_same_with_an_instance_that_was_made_ahead() {
+    let start = "(func $init (global.set $ran (i32.const 5))) (start $init)";
+    for (name, module, limit, expected) in [
+        ("plain", module(""), 1 << 20, ("exit", "39")),
+        (
+            "pages",
+            with_pages(module(""), &[1, 2]),
+            1 << 20,
+            ("exit", "39"),
+        ),
+        ("start", module(start), 1 << 20, ("exit", "44")),
+        // -1, when memory must not grow.
+        (
+            "narrow",
+            module("(global i32 (i32.const 1))"),
+            2 << 16,
+            ("exit", "4294967287"),
+        ),
+        (
+            "less",
+            module("(global i32 (i32.const 2))"),
+            1 << 16,
+            ("limit", "memory_bytes"),
+        ),
+    ] {
+        let session = || {
+            let session = Session::of_module(name, &module);
+            session.limit("memory_bytes", json!(limit))
+        };
+        let alone = lasting(session().run());
+        assert_outcome(&alone, expected.0, expected.1);
+        let served = session();
+        let (_daemon, mut client, _) = daemon_of(&served);
+        for _ in 0..5 {
+            assert_eq!(lasting(client.report(&served)), alone, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_process_that_waits_has_the_instance_and_the_pages_that_are_written() {
+    let waiting = |name: &str, module: &[u8]| {
+        let (_daemon, _, found) = daemon_of(&Session::of_module(name, module));
+        (found.is_mapped, found.own_kib)
+    };
+    assert_eq!(waiting("none", &module("")), (true, 0));
+    let two = with_pages(module(""), &[0, 2]);
+    assert_eq!(waiting("two", &two), (true, 2 * PAGE_KIB));
+    // Pages outside of the data are nobody's file.
+    let outside = with_pages(module(""), &[1, 31, 32, 4_000_000]);
+    assert_eq!(waiting("outside", &outside), (true, PAGE_KIB));
+    // A list that is none changes nothing.
+    let wrong = with_pages(module(""), &[2, 1]);
+    assert_eq!(waiting("wrong", &wrong), (true, 0));
+}
+
+#[test]
+fn nothing_of_a_guests_runs_before_its_job_and_so_no_instance_is_made() {
+    for (name, more) in [
+        ("start", "(func $init) (start $init)"),
+        (
+            "computed",
+            "(global i32 (i32.add (i32.const 1) (i32.const 2)))",
+        ),
+    ] {
+        let late = with_pages(module(more), &[0, 1]);
+        let (_daemon, _, found) = daemon_of(&Session::of_module(name, &late));
+        assert!(!found.is_mapped, "{name}: {found:?}");
+    }
+    // A strict run counts its fuel from the first instruction on.
+    let session = Session::strict_of_module("strict", &module(""), 1 << 40);
+    let (_daemon, _, found) = daemon_of(&session);
+    assert!(!found.is_mapped, "{found:?}");
+}
