@@ -10,39 +10,35 @@
 //! affair. A zygote that dies is replaced, and so is one that has forked many: its
 //! children share the layout of its memory, which must not become an old secret.
 
+mod key;
+mod pool;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::net::RecvFlags;
 use rustix::process::Pid;
 
 use crate::error::Error;
-use crate::ledger::Ledger;
 use crate::manifest::Manifest;
-use crate::session::warm::Kind;
 
 use super::admission::JobId;
 use super::packet::{self, Outbox};
 use super::poller::{Poller, ProcessId, Token};
 use super::zygote::Order;
 
+pub use key::{Key, files_of_key};
+pub use pool::{Born, Spare};
+use pool::{Expected, LEDGER_CHANNELS, LEDGER_STDERR_BYTES, Pool, Zygote};
+
 pub type PoolId = u64;
 
 /// The general pool.
 pub const GENERAL: PoolId = 0;
 
-/// What a waiting process's ledger has room for; pages that are not touched cost
-/// nothing. A job that needs more has a process forked for it.
-const LEDGER_CHANNELS: usize = 256;
-const LEDGER_STDERR_BYTES: usize = 256 << 10;
-/// Orders that a zygote has not answered.
-const MAX_ORDERS: usize = 32;
 /// Forks after which a zygote is replaced.
 const MAX_FORKS: u32 = 4096;
-/// A VM has the processors for so long before what it took is replaced, while half of
-/// the pool is left.
-const SETTLE: Duration = Duration::from_millis(2);
 /// A pool that was not used for so long keeps no process waiting.
 const COLD_AFTER: Duration = Duration::from_secs(30);
 /// A zygote that does not answer for so long is hung.
@@ -51,146 +47,6 @@ const HUNG_AFTER: Duration = Duration::from_secs(5);
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 /// Programs that came once, remembered for the next time.
 const MAX_SEEN: usize = 256;
-
-/// A program as an artefact, and the system images that it comes with: another file
-/// is another one, whatever it claims.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Key {
-    kind: Kind,
-    program: KeyFile,
-    /// Topmost first.
-    images: Vec<KeyFile>,
-}
-
-/// A file and the digest that it is said to have.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct KeyFile {
-    sha256: String,
-    file: (u64, u64, u64, i64, i64),
-}
-
-impl KeyFile {
-    fn of(sha256: &str, fd: impl AsFd) -> Option<Self> {
-        let stat = rustix::fs::fstat(fd).ok()?;
-        let size = u64::try_from(stat.st_size).ok()?;
-        let time = (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).ok()?);
-        Some(KeyFile {
-            sha256: sha256.to_owned(),
-            file: (stat.st_dev, stat.st_ino, size, time.0, time.1),
-        })
-    }
-}
-
-impl Key {
-    /// The key of a manifest's program with its descriptors; none if those are no
-    /// files.
-    pub fn of(manifest: &Manifest, fds: &[OwnedFd]) -> Option<Self> {
-        let program = &manifest.program;
-        let images = manifest.system_layers().iter();
-        let images =
-            images.map(|image| KeyFile::of(&image.sha256, fds.get(image.descriptor)?));
-        Some(Key {
-            kind: Kind::of(manifest),
-            program: KeyFile::of(&program.sha256, fds.get(program.descriptor)?)?,
-            images: images.collect::<Option<_>>()?,
-        })
-    }
-}
-
-/// Copies of the descriptors whose files a key names: the artefact, the images.
-pub fn files_of_key(
-    manifest: &Manifest,
-    fds: &[OwnedFd],
-) -> std::io::Result<Vec<OwnedFd>> {
-    let images = manifest.system_layers().iter();
-    let places = std::iter::once(manifest.program.descriptor)
-        .chain(images.map(|image| image.descriptor));
-    let files = places.filter_map(|place| fds.get(place));
-    files.map(OwnedFd::try_clone).collect()
-}
-
-/// A process that waits.
-pub struct Spare {
-    pub process: ProcessId,
-    pub socket: OwnedFd,
-    pub ledger: Ledger,
-}
-
-/// What a zygote was ordered to fork.
-enum Expected {
-    Spare {
-        socket: OwnedFd,
-        ledger: Ledger,
-        job: Option<JobId>,
-    },
-    Zygote {
-        pool: PoolId,
-        control: OwnedFd,
-    },
-}
-
-/// What has been forked.
-pub enum Born {
-    Spare {
-        pool: PoolId,
-        pid: Pid,
-        socket: OwnedFd,
-        ledger: Ledger,
-        /// The job that it was forked for, if it is for no other.
-        job: Option<JobId>,
-    },
-    Zygote {
-        pool: PoolId,
-        pid: Pid,
-        control: OwnedFd,
-    },
-    /// The kernel would not.
-    Failed { job: Option<JobId> },
-}
-
-struct Zygote {
-    process: ProcessId,
-    control: OwnedFd,
-    outbox: Outbox,
-    expected: VecDeque<Expected>,
-    waiting_since: Instant,
-    forks: u32,
-}
-
-struct Pool {
-    key: Option<Key>,
-    zygote: Option<Zygote>,
-    spares: VecDeque<Spare>,
-    wanted: VecDeque<JobId>,
-    used: Instant,
-    retry_at: Option<Instant>,
-}
-
-impl Pool {
-    fn new(key: Option<Key>, now: Instant) -> Self {
-        Pool {
-            key,
-            zygote: None,
-            spares: VecDeque::new(),
-            wanted: VecDeque::new(),
-            used: now,
-            retry_at: None,
-        }
-    }
-
-    /// Spares that have been ordered, for nobody in particular.
-    fn ordered(&self) -> usize {
-        let expected = self.zygote.iter().flat_map(|zygote| &zygote.expected);
-        expected
-            .filter(|expected| matches!(expected, Expected::Spare { job: None, .. }))
-            .count()
-    }
-
-    fn is_busy(&self) -> bool {
-        let expected = self.zygote.iter().flat_map(|zygote| &zygote.expected);
-        !self.wanted.is_empty() || expected.count() > 0
-    }
-}
 
 pub struct Nursery {
     pools: BTreeMap<PoolId, Pool>,
@@ -276,7 +132,7 @@ impl Nursery {
         let channels = manifest.channels.len();
         let stderr_bytes = manifest.limits.stderr_bytes as usize;
         if channels > LEDGER_CHANNELS || stderr_bytes > LEDGER_STDERR_BYTES {
-            order_spare(pool, channels, stderr_bytes, Some(job), now)?;
+            pool.order_spare(channels, stderr_bytes, Some(job), now)?;
             return Ok(Answer::Later);
         }
         match pool.spares.pop_front() {
@@ -311,21 +167,19 @@ impl Nursery {
         }
     }
 
-    /// Whether [`Nursery::learn`] would do anything.
+    /// Whether a program has no pool and may get one ([`Nursery::learn`]).
     pub fn is_new(&self, key: &Key) -> bool {
         self.max_programs > 0 && !self.closing && !self.by_key.contains_key(key)
     }
 
-    /// Remembers a program that has run, and gives it a pool when it comes again.
+    /// Remembers a program that has run and is new, and gives it a pool when it comes
+    /// again.
     pub fn learn(
         &mut self,
         key: Key,
         files: Vec<OwnedFd>,
         now: Instant,
     ) -> Result<(), Error> {
-        if !self.is_new(&key) {
-            return Ok(());
-        }
         let Some(at) = self.seen.iter().position(|seen| *seen == key) else {
             self.seen.truncate(MAX_SEEN - 1);
             self.seen.push_front(key);
@@ -344,10 +198,11 @@ impl Nursery {
         files: Vec<OwnedFd>,
         now: Instant,
     ) -> Result<(), Error> {
+        let (sha256, images) = key.digests();
         let order = Order::Zygote {
             kind: key.kind,
-            sha256: key.program.sha256.clone(),
-            images: key.images.iter().map(|file| file.sha256.clone()).collect(),
+            sha256,
+            images,
         };
         let id = self.next_pool;
         let general = self.pools.get_mut(&GENERAL);
@@ -401,30 +256,10 @@ impl Nursery {
             return Ok(None);
         }
         for (id, pool) in &mut self.pools {
-            let cold = *id != GENERAL && now.duration_since(pool.used) > COLD_AFTER;
-            let idle = if cold { 0 } else { self.idle };
-            if cold {
-                pool.spares.clear();
-            }
-            if pool.retry_at.is_some_and(|at| at > now) {
-                continue;
-            }
-            let there = pool.spares.len() + pool.ordered();
-            let settled = pool.used + SETTLE;
-            if busy && pool.wanted.is_empty() && there * 2 >= idle && settled > now {
-                if there < idle {
-                    again = Some(again.map_or(settled, |at| at.min(settled)));
-                }
-                continue;
-            }
-            let wanted = pool.wanted.len() + idle;
-            while pool.zygote.is_some()
-                && pool.spares.len() + pool.ordered() < wanted
-                && pool.ordered() < MAX_ORDERS
-            {
-                let (channels, bytes) = (LEDGER_CHANNELS, LEDGER_STDERR_BYTES);
-                order_spare(pool, channels, bytes, None, now)?;
-            }
+            let is_cold = *id != GENERAL && now.duration_since(pool.used) > COLD_AFTER;
+            let idle = if is_cold { 0 } else { self.idle };
+            let moment = pool.replenish(idle, busy, now)?;
+            again = again.into_iter().chain(moment).min();
         }
         Ok(again)
     }
@@ -562,47 +397,4 @@ impl Nursery {
         let waiting = self.pools.values().map(|pool| pool.spares.len()).sum();
         (waiting, self.by_key.len())
     }
-}
-
-impl Zygote {
-    fn order(
-        &mut self,
-        order: &Order,
-        fds: Vec<OwnedFd>,
-        expected: Expected,
-        now: Instant,
-    ) {
-        if self.expected.is_empty() {
-            self.waiting_since = now;
-        }
-        self.outbox.push(order.to_bytes(), fds);
-        self.expected.push_back(expected);
-    }
-}
-
-fn order_spare(
-    pool: &mut Pool,
-    channels: usize,
-    stderr_bytes: usize,
-    job: Option<JobId>,
-    now: Instant,
-) -> Result<(), Error> {
-    let Some(zygote) = pool.zygote.as_mut() else {
-        let message = "no process can be forked just now";
-        return Err(Error::Failure(message.to_owned()));
-    };
-    let (ledger, file) = Ledger::new_file(channels, stderr_bytes)?;
-    let (socket, theirs) =
-        packet::pair().map_err(|errno| Error::failure("socketpair", errno))?;
-    let order = Order::Fork {
-        channels: channels as u32,
-        stderr_bytes: stderr_bytes as u32,
-    };
-    let expected = Expected::Spare {
-        socket,
-        ledger,
-        job,
-    };
-    zygote.order(&order, vec![theirs, file], expected, now);
-    Ok(())
 }
