@@ -10,7 +10,7 @@
 //!    (pointers, lengths, names, tar images) is hostile and checked here.
 //! 4. `lockdown`: what the processes of zones 2 and 3 give up before they look at
 //!    anything of a stranger's. It assumes that those zones have failed.
-//! 5. `sys`: the only file with `unsafe`.
+//! 5. `sys`: the only place with `unsafe`.
 
 pub mod artefact;
 pub mod chance;

@@ -1,10 +1,23 @@
-//! A file that should be a module.
+//! A file that should be a module: what is checked of it, and what is noted.
 
 use crate::compile::policy;
 use crate::error::{Code, Error};
+use crate::hints::Hints;
+
+const MEMORY_BYTES: usize = 1 << 20;
 
 /// It is refused in so many words, or is a command whose imports are all known.
+///
+/// What is noted of it stays within its memory, and comes back as it was written.
 pub fn module(bytes: &[u8]) {
+    let hints = Hints::of_module(bytes);
+    let ranges = hints.ranges(MEMORY_BYTES);
+    assert!(ranges.iter().all(|range| range.end <= MEMORY_BYTES));
+    let noted = hints.to_bytes();
+    let read = noted
+        .split_last_chunk()
+        .and_then(|(list, end)| Hints::parse(list, end));
+    assert_eq!(read, Some(hints));
     match policy::check(bytes) {
         Ok(()) => assert!(wasmparser::Parser::is_core_wasm(bytes)),
         Err(Error::Refused { code, message }) => {
