@@ -222,3 +222,50 @@ fn a_queue_of_none_and_a_single_slot_are_exact_too() {
     drop(third.pipe);
     assert_outcome(&client.answer_to(third.number)["report"], "exit", "0");
 }
+
+/// KiB of the daemon's heap that are in memory.
+fn heap_kib(daemon: &Daemon) -> u64 {
+    let smaps = std::fs::read_to_string(format!("/proc/{}/smaps", daemon.process.id()));
+    let smaps = smaps.unwrap();
+    let heap = smaps.lines().skip_while(|line| !line.ends_with("[heap]"));
+    let resident = heap.skip(1).find(|line| line.starts_with("Rss:")).unwrap();
+    resident.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Many VMs at once, and all of them gone again.
+fn crowd(daemon: &Daemon) {
+    const CROWD: usize = 150;
+    let mut client = daemon.client();
+    let looker = daemon.client();
+    let held: Vec<Held> = (0..CROWD).map(|_| Held::begin(&mut client, LONG)).collect();
+    wait_for("the crowd", || {
+        (looker.status()["taken"] == CROWD as u64).then_some(())
+    });
+    for Held { number, pipe } in held {
+        drop(pipe);
+        assert_outcome(&client.answer_to(number)["report"], "exit", "0");
+    }
+}
+
+#[test]
+fn memory_after_a_crowd_is_what_it_was() {
+    const SLACK_KIB: u64 = 32;
+    let daemon = Daemon::start(&[]);
+    crowd(&daemon);
+    // Once a second the daemon looks what it can give back.
+    let mut least = heap_kib(&daemon);
+    let mut settled = Instant::now();
+    while settled.elapsed() < Duration::from_secs(2) {
+        let now = heap_kib(&daemon);
+        if now < least {
+            (least, settled) = (now, Instant::now());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for _ in 0..3 {
+        crowd(&daemon);
+        wait_for("memory given back", || {
+            (heap_kib(&daemon) <= least + SLACK_KIB).then_some(())
+        });
+    }
+}
