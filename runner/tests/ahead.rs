@@ -5,9 +5,9 @@
 
 mod support;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use support::daemon::{Client, Daemon, wait_for};
-use support::{Session, assert_outcome};
+use support::{Session, assert_outcome, lasting};
 
 const PAGE_KIB: u64 = 4;
 
@@ -42,14 +42,6 @@ fn with_pages(mut module: Vec<u8>, pages: &[u32]) -> Vec<u8> {
     module.extend([0, section.len() as u8]);
     module.extend(section);
     module
-}
-
-/// A report without what differs from run to run.
-fn lasting(mut report: Value) -> Value {
-    for key in ["wall_seconds", "cpu_seconds"] {
-        assert!(report.as_object_mut().unwrap().remove(key).is_some());
-    }
-    report
 }
 
 /// A daemon with processes that wait for a job of this session's program.

@@ -9,15 +9,7 @@ mod support;
 
 use serde_json::{Value, json};
 use support::daemon::Daemon;
-use support::{Session, assert_outcome};
-
-/// A report without what differs from run to run.
-fn lasting(mut report: Value) -> Value {
-    for key in ["wall_seconds", "cpu_seconds"] {
-        assert!(report.as_object_mut().unwrap().remove(key).is_some());
-    }
-    report
-}
+use support::{Session, assert_outcome, lasting};
 
 /// Both ways to a VM.
 struct Both(Daemon);

@@ -13,21 +13,12 @@ use serde_json::{Value, json};
 use support::daemon::{
     Client, Daemon, error_of, is_dead, is_gone, nulls, packet, signal, wait_for, waiting,
 };
-use support::{Session, assert_outcome, folder};
+use support::{Session, assert_outcome, folder, lasting};
 
 fn hashing() -> Session {
     Session::new("cat")
         .input("/dev/stdin", "sequential", &b"some bytes".repeat(1000))
         .output("/dev/stdout", "sequential", 1 << 20)
-}
-
-/// A report without what differs from run to run.
-fn lasting(mut report: Value) -> Value {
-    for key in ["wall_seconds", "cpu_seconds"] {
-        assert!(report[key].as_f64().is_some());
-        report.as_object_mut().unwrap().remove(key);
-    }
-    report
 }
 
 #[test]

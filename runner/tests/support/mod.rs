@@ -428,6 +428,15 @@ pub fn outcome(report: &Value) -> (String, String) {
     )
 }
 
+/// A report without what differs from run to run.
+pub fn lasting(mut report: Value) -> Value {
+    for key in ["wall_seconds", "cpu_seconds"] {
+        let time = report.as_object_mut().unwrap().remove(key);
+        assert!(time.is_some_and(|time| time.is_number()), "{key}");
+    }
+    report
+}
+
 /// Asserts kind and code of a report's outcome.
 pub fn assert_outcome(report: &Value, kind: &str, code: &str) {
     assert_eq!(
