@@ -2,8 +2,11 @@
 
 `first_instruction_over_floor`: from the request on the socket to the guest's
 first instruction; `gone_over_floor`, `gone_over_static_c`: to the report in
-the client's hand, when the process is gone and reaped.  Then many lives, eight
-at a time, for their rate and for what they leave behind in the daemon.
+the client's hand, when the process is gone and reaped.  Client, daemon and VM
+wake each other on whatever core is free; `one_core_...` is the same with all
+of them on one core, as the floor and the native programs are.  Then many
+lives, eight at a time, for their rate and for what they leave behind in the
+daemon.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from bench.common import median, percentile, say
@@ -36,11 +40,16 @@ PAUSE_SECONDS = 0.002
 def run(*, quick: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """Rounds in which each has its turn; ratios of medians."""
     rounds, lives = (3, 500) if quick else (20, 10_000)
-    with served() as (service, folder):
+    with ExitStack() as stack:
+        service, folder = stack.enter_context(served())
         native = Native(folder)
         hello = compiled("hello", folder)
         client = Client(service.socket)
         one_by_one(client, hello, 100)
+        with one_core():
+            narrow, _ = stack.enter_context(served())
+            on_one = Client(narrow.socket)
+            one_by_one(on_one, hello, 100)
         samples: dict[str, list[float]] = {}
         peers = _peers(native)
         for turn in range(rounds):
@@ -48,12 +57,17 @@ def run(*, quick: bool) -> tuple[dict[str, Any], dict[str, Any]]:
             first, gone = one_by_one(client, hello, 100)
             samples.setdefault("first_instruction", []).extend(first)
             samples.setdefault("gone", []).extend(gone)
+            with one_core():
+                first, gone = one_by_one(on_one, hello, 50)
+            samples.setdefault("one_core_first_instruction", []).extend(first)
+            samples.setdefault("one_core_gone", []).extend(gone)
             for name, measure in peers.items():
                 samples.setdefault(name, []).extend(measure())
         figures = _figures(samples)
         say(f"{lives} lives")
         figures |= _sustained(service, client, hello, lives)
         client.close()
+        on_one.close()
     figures["lives_over_floor_rate"] = round(
         figures["lives_per_second"] * median(samples["floor"]), 2
     )
@@ -77,6 +91,17 @@ def _peers(native: Native) -> dict[str, Callable[[], list[float]]]:
             5, bubblewrap, *options, native.path, "hello"
         )
     return peers
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """On the core of the native programs, as is all that is started within."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def one_by_one(
@@ -106,6 +131,8 @@ def _figures(samples: dict[str, list[float]]) -> dict[str, Any]:
         "gone_over_floor": median(gone) / floor,
         "gone_p99_over_floor": percentile(gone, 99) / floor,
         "gone_over_static_c": median(gone) / static_c,
+        "one_core_gone_over_static_c": median(samples["one_core_gone"])
+        / static_c,
         "floor_p99_over_floor": percentile(samples["floor"], 99) / floor,
     }
     for name in ("python", "bubblewrap"):
