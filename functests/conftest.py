@@ -12,6 +12,7 @@ harsh            little time to send, to compile, and little memory for that
 from __future__ import annotations
 
 import os
+import signal
 import time
 import uuid
 from collections.abc import Generator, Iterator
@@ -45,6 +46,10 @@ def no_process_left() -> Iterator[None]:
     Orphans become children of this process, wherever they came from.
     """
     adopt_orphans()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts what it does not wait for so; the commands that tests
+        # interrupt would ignore it, too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     wait_until(lambda: not tree(os.getpid()), CLEAN_UP_SECONDS)
     left = {pid: command_name(pid) for pid in tree(os.getpid())}
