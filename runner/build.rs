@@ -24,11 +24,12 @@ use seccompiler::{BpfMap, BpfProgram, TargetArch, compile_from_json, sock_filter
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-const DECIDING: [&str; 4] = [
+const DECIDING: [&str; 5] = [
     "src/engine.rs",
     "src/compile/depth.rs",
     "src/compile/policy.rs",
     "src/artefact.rs",
+    "src/hints.rs",
 ];
 const CALLS: &str = "src/lockdown/syscalls.toml";
 const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];

@@ -63,7 +63,7 @@ const GUARD_BYTES: u64 = 32 << 20;
 /// Initial memory images up to this size are mapped copy-on-write whole, however
 /// sparse. A pre-initialised interpreter has tens of MiB, and copying them takes
 /// longer than all the rest of a start.
-const DENSE_IMAGE_BYTES: u64 = 256 << 20;
+pub const DENSE_IMAGE_BYTES: u64 = 256 << 20;
 
 /// Frames named in the message of a trap.
 const BACKTRACE_FRAMES: usize = 6;

@@ -2,8 +2,9 @@
 //!
 //! Whether its instance can be made ahead: not if that takes code of the artefact's (a
 //! start function, or what computes the beginnings of tables and globals), which must
-//! not run before the last step of the lock-down; nor if it writes much. And which pages of memory every run writes to at its start, so that the process can
-//! have its own copies of them before the job comes.
+//! not run before the last step of the lock-down; nor if it writes much. And which
+//! pages of memory every run writes to at its start, so that the process can have its
+//! own copies of them before the job comes.
 //!
 //! ```text
 //! in a module     custom section `zerocloud.written_at_start`:
@@ -21,6 +22,8 @@ use wasmparser::{
     Payload, TableInit,
 };
 
+use crate::engine::DENSE_IMAGE_BYTES;
+
 /// Name of the custom section.
 pub const SECTION: &str = "zerocloud.written_at_start";
 /// Bytes of a page, as they are counted here.
@@ -33,8 +36,8 @@ const WORD_BYTES: usize = 4;
 pub const END_BYTES: usize = 2 * WORD_BYTES;
 const LATE: u32 = 1;
 /// A memory that starts with more pages of 64 KiB may have an initial image that is
-/// written, not mapped (`engine`, the size that is dense in any case).
-const MAX_MEMORY_PAGES: u64 = 4096;
+/// written, not mapped.
+const MAX_MEMORY_PAGES: u64 = DENSE_IMAGE_BYTES / (64 << 10);
 /// Functions in tables that are all looked at when an instance is made.
 const MAX_ELEMENTS: u32 = 64 << 10;
 
