@@ -78,17 +78,16 @@ pub fn make(module: &[u8], layer: &File, trial: Trial) -> Result<Template, Error
     let (context, instrumented) = wizer.instrument(module).map_err(refused)?;
     let engine = engine::engine(engine::DEFAULT_STACK_BYTES, Determinism::Default)
         .map_err(|error| Error::failure("engine", error))?;
-    let compiled = Module::new(&engine, &instrumented).map_err(refused)?;
-    let ledger = Ledger::new(0, STDERR_BYTES)?;
     let nobody = Trial {
         args: Vec::new(),
         env: Vec::new(),
     };
-    let mut store = store(&engine, layer, nobody, &ledger)?;
-    let mut linker = Linker::new(&engine);
-    wasi::add_to_linker(&mut linker, &compiled)
-        .map_err(|error| Error::failure("link", error))?;
-    let instance = linker.instantiate(&mut store, &compiled).map_err(refused)?;
+    let Made {
+        mut store,
+        instance,
+        ledger,
+        compiled,
+    } = instantiate(&engine, &instrumented, layer, nobody)?;
     call(&mut store, &instance, &ledger, INITIALISE, ())?;
     let wasi = &store.data().wasi;
     if let Some(trace) = wasi.trace() {
@@ -131,6 +130,35 @@ fn append_section(module: &mut Vec<u8>, hints: &Hints) {
         data: hints.section().into(),
     }
     .append_to(module);
+}
+
+/// An instance that nothing has been called of, in a world of its own.
+struct Made {
+    store: Store<Guest>,
+    instance: Instance,
+    ledger: Ledger,
+    compiled: Module,
+}
+
+fn instantiate(
+    engine: &Engine,
+    module: &[u8],
+    layer: &File,
+    words: Trial,
+) -> Result<Made, Error> {
+    let compiled = Module::new(engine, module).map_err(refused)?;
+    let ledger = Ledger::new(0, STDERR_BYTES)?;
+    let mut store = store(engine, layer, words, &ledger)?;
+    let mut linker = Linker::new(engine);
+    wasi::add_to_linker(&mut linker, &compiled)
+        .map_err(|error| Error::failure("link", error))?;
+    let instance = linker.instantiate(&mut store, &compiled).map_err(refused)?;
+    Ok(Made {
+        store,
+        instance,
+        ledger,
+        compiled,
+    })
 }
 
 fn store(

@@ -7,15 +7,14 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use wasmtime::{Engine, Linker, Module};
+use wasmtime::Engine;
 
 use crate::error::Error;
-use crate::guest::{trap, wasi};
+use crate::guest::trap;
 use crate::hints::{Hints, MAX_PAGES, PAGE_BYTES};
-use crate::ledger::Ledger;
 use crate::outcome::Outcome;
 
-use super::{STDERR_BYTES, Trial, refused, store};
+use super::{Made, Trial, instantiate, refused};
 
 /// Bytes of an entry of the kernel's list of pages, and its flags.
 const ENTRY_BYTES: usize = 8;
@@ -29,13 +28,12 @@ pub fn run(
     layer: &File,
     trial: Trial,
 ) -> Result<Hints, Error> {
-    let compiled = Module::new(engine, template).map_err(refused)?;
-    let ledger = Ledger::new(0, STDERR_BYTES)?;
-    let mut store = store(engine, layer, trial, &ledger)?;
-    let mut linker = Linker::new(engine);
-    wasi::add_to_linker(&mut linker, &compiled)
-        .map_err(|error| Error::failure("link", error))?;
-    let instance = linker.instantiate(&mut store, &compiled).map_err(refused)?;
+    let Made {
+        mut store,
+        instance,
+        ledger,
+        ..
+    } = instantiate(engine, template, layer, trial)?;
     let memory = instance
         .get_memory(&mut store, "memory")
         .ok_or_else(|| refused("it exports no memory"))?;
