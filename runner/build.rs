@@ -34,10 +34,14 @@ const DECIDING: [&str; 5] = [
 const CALLS: &str = "src/lockdown/syscalls.toml";
 const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 
+const HUGE_PAGE: u32 = 2 << 20;
+
 fn main() {
     name_engine();
     let target = env::var("TARGET").unwrap_or_default();
     println!("cargo::rustc-env=ZVM_TARGET={target}");
+    // Code and data on huge pages of their own; see src/sys/text.rs.
+    println!("cargo::rustc-link-arg-bins=-Wl,-z,max-page-size={HUGE_PAGE}");
     if let Err(problem) = write_filters() {
         println!("cargo::error={CALLS}: {problem}");
     }

@@ -4,7 +4,8 @@
 //! start function, or what computes the beginnings of tables and globals), which must
 //! not run before the last step of the lock-down; nor if it writes much. And which
 //! pages of memory every run writes to at its start, so that the process can have its
-//! own copies of them before the job comes.
+//! own copies of them before the job comes; where nobody has listed them, those where
+//! C programs have little data and the top of their stack.
 //!
 //! ```text
 //! in a module     custom section `zerocloud.written_at_start`:
@@ -17,9 +18,11 @@
 //! that a run takes and where the pages are counted. A section that is no such list
 //! is passed over.
 
+use std::collections::BTreeSet;
+
 use wasmparser::{
-    BinaryReaderError, ConstExpr, DataKind, ElementItems, ElementKind, Operator, Parser,
-    Payload, TableInit,
+    BinaryReaderError, ConstExpr, Data, DataKind, ElementItems, ElementKind, Operator,
+    Parser, Payload, TableInit,
 };
 
 use crate::engine::DENSE_IMAGE_BYTES;
@@ -40,6 +43,8 @@ const LATE: u32 = 1;
 const MAX_MEMORY_PAGES: u64 = DENSE_IMAGE_BYTES / (64 << 10);
 /// Functions in tables that are all looked at when an instance is made.
 const MAX_ELEMENTS: u32 = 64 << 10;
+/// Pages of data that are taken for written at the start; more are mostly read.
+const MAX_DATA_PAGES: usize = 8;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hints {
@@ -52,14 +57,18 @@ pub struct Hints {
 impl Hints {
     /// Reads them from a module. What is wrong with it is for others to say.
     pub fn of_module(module: &[u8]) -> Self {
-        let mut pages = Vec::new();
+        let mut listed = None;
+        let mut guess = Guess::default();
         let mut late = false;
         let mut elements = 0;
         for payload in Parser::new(0).parse_all(module) {
             if let Ok(Payload::CustomSection(section)) = &payload
                 && section.name() == SECTION
             {
-                pages = pages_of(section.data()).unwrap_or_default();
+                listed = pages_of(section.data());
+            }
+            if let Ok(payload) = &payload {
+                guess.look_at(payload);
             }
             // What cannot be read can be anything.
             let seen = payload.and_then(|payload| is_late(payload, &mut elements));
@@ -67,7 +76,7 @@ impl Hints {
         }
         Hints {
             late: late || elements > MAX_ELEMENTS,
-            pages,
+            pages: listed.unwrap_or_else(|| guess.pages()),
         }
     }
 
@@ -119,6 +128,76 @@ impl Hints {
             }
         }
         ranges
+    }
+}
+
+/// Where a module as C compilers make them writes first: its data, and the top of its
+/// stack, which the first of its globals points to.
+#[derive(Default)]
+struct Guess {
+    stack: Option<u32>,
+    data: BTreeSet<u32>,
+    is_wrong: bool,
+}
+
+impl Guess {
+    fn look_at(&mut self, payload: &Payload<'_>) {
+        match payload {
+            Payload::GlobalSection(section) => {
+                let first = section.clone().into_iter().next().and_then(Result::ok);
+                let first = first.filter(|global| global.ty.mutable);
+                let top = first.and_then(|global| constant(&global.init_expr));
+                self.stack = top.filter(|top| *top > 0);
+            }
+            Payload::DataSection(section) => {
+                for data in section.clone() {
+                    self.is_wrong |= data.is_ok_and(|data| !self.add(&data));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Adds the pages of data; false if they are too many.
+    fn add(&mut self, data: &Data<'_>) -> bool {
+        let DataKind::Active {
+            memory_index: 0,
+            offset_expr,
+        } = &data.kind
+        else {
+            return true;
+        };
+        let Some(start) = constant(offset_expr).filter(|_| !data.data.is_empty()) else {
+            return true;
+        };
+        let last = u64::from(start) + data.data.len() as u64 - 1;
+        let page =
+            |byte: u64| u32::try_from(byte / PAGE_BYTES as u64).unwrap_or(u32::MAX);
+        let pages = page(start.into())..=page(last);
+        if pages.clone().count() > MAX_DATA_PAGES {
+            return false;
+        }
+        self.data.extend(pages);
+        self.data.len() <= MAX_DATA_PAGES
+    }
+
+    fn pages(mut self) -> Vec<u32> {
+        if self.is_wrong {
+            self.data.clear();
+        }
+        let stack = self.stack.map(|top| (top - 1) / PAGE_BYTES as u32);
+        self.data.extend(stack);
+        self.data.into_iter().collect()
+    }
+}
+
+/// The number that an expression is, if it is one of 32 bits that stands there.
+fn constant(expression: &ConstExpr<'_>) -> Option<u32> {
+    match expression.get_operators_reader().read() {
+        Ok(Operator::I32Const { value }) if !is_computed(expression) => {
+            Some(value.cast_unsigned())
+        }
+        _ => None,
     }
 }
 
@@ -227,6 +306,40 @@ mod tests {
         let (list, end) = bytes.split_last_chunk().unwrap();
         assert_eq!(Hints::list_bytes(end), Some(list.len()));
         assert_eq!(Hints::parse(list, end), Some(hints));
+    }
+
+    fn guessed(text: &str) -> Vec<u32> {
+        Hints::of_module(&wat::parse_str(text).unwrap()).pages
+    }
+
+    #[test]
+    fn without_a_list_the_first_writes_are_guessed() {
+        let stack = "(global (mut i32) (i32.const 8192))";
+        let data = |at: usize, bytes: usize| {
+            format!("(data (i32.const {at}) \"{}\")", "a".repeat(bytes))
+        };
+        let module = |parts: &str| guessed(&format!("(module (memory 2) {parts})"));
+        assert_eq!(module(stack), [1]);
+        assert_eq!(module(&data(8191, 2)), [1, 2]);
+        assert_eq!(module(&(stack.to_owned() + &data(8192, 1))), [1, 2]);
+        assert_eq!(module(&data(0, 8 * 4096)), [0, 1, 2, 3, 4, 5, 6, 7]);
+        // More is read, most of it.
+        assert_eq!(module(&(stack.to_owned() + &data(1, 8 * 4096))), [1]);
+        let many: String = (0..9).map(|page| data(page * 4096, 1)).collect();
+        assert!(module(&many).is_empty());
+        for none in [
+            "(global i32 (i32.const 8192))",
+            "(global (mut i64) (i64.const 8192))",
+            "(global (mut i32) (i32.const 0))",
+            "(data \"passive\")",
+            "(data (i32.const 0) \"\")",
+        ] {
+            assert!(module(none).is_empty(), "{none}");
+        }
+        let listed = hints(&[3]).section();
+        let with_stack = wat::parse_str(format!("(module {stack})")).unwrap();
+        let both = [with_stack, custom(&listed)].concat();
+        assert_eq!(Hints::of_module(&both).pages, [3]);
     }
 
     #[test]

@@ -142,23 +142,36 @@ impl Default for Limits {
 /// Parses and checks a manifest for a session that was given `descriptors`
 /// descriptors.
 pub fn parse(text: &[u8], descriptors: usize) -> Result<Manifest, Error> {
+    let manifest: Manifest =
+        serde_json::from_slice(text).map_err(|error| complaint(text, error))?;
+    check_version(manifest.version)?;
+    manifest.check(descriptors)?;
+    Ok(manifest)
+}
+
+/// What to say of a manifest that cannot be read because of `error`.
+fn complaint(text: &[u8], error: serde_json::Error) -> Error {
     // The version first: what else a later version holds is not for us to judge.
     #[derive(Deserialize)]
     struct Head {
         version: u64,
     }
-    let head: Head = serde_json::from_slice(text).map_err(not_json)?;
-    if !(VERSION..=STRICT_VERSION).contains(&head.version) {
-        let version = head.version;
-        let message = format!(
-            "manifest: /version is {version}; this zvm knows {VERSION} to \
-             {STRICT_VERSION}"
-        );
-        return Err(Error::refused(Code::UnknownVersion, message));
+    match serde_json::from_slice::<Head>(text) {
+        Ok(head) => check_version(head.version)
+            .err()
+            .unwrap_or_else(|| not_json(error)),
+        Err(error) => not_json(error),
     }
-    let manifest: Manifest = serde_json::from_slice(text).map_err(not_json)?;
-    manifest.check(descriptors)?;
-    Ok(manifest)
+}
+
+fn check_version(version: u64) -> Result<(), Error> {
+    if (VERSION..=STRICT_VERSION).contains(&version) {
+        return Ok(());
+    }
+    let message = format!(
+        "manifest: /version is {version}; this zvm knows {VERSION} to {STRICT_VERSION}"
+    );
+    Err(Error::refused(Code::UnknownVersion, message))
 }
 
 /// The version of a manifest of this mode.

@@ -14,6 +14,7 @@ pub mod holes;
 mod memory;
 mod process;
 mod signals;
+mod text;
 
 use std::fmt;
 
@@ -24,12 +25,13 @@ pub use code::enable_processor_feature;
 pub use code::load_artefact;
 pub use confinement::{filter_system_calls, landlock_version, restrict_by_landlock};
 pub use descriptors::{close_all_except, open_descriptors, take_descriptor};
-pub use memory::{Mapping, SharedMemory, give_memory_back, own_pages};
+pub use memory::{Mapping, SharedMemory, give_memory_back, map_pages, own_pages};
 pub use process::{
     CommandLine, Ended, Fork, cpu_time_of, ended_child, exit_now, fork, fork_sibling,
     lower_io_weight, wait,
 };
 pub use signals::{catch_end_signals, pending_end_signal, release_end_signals};
+pub use text::move_code_to_huge_pages;
 
 /// A system call that failed: what was tried and why it failed.
 #[derive(Clone, Debug, PartialEq, Eq)]

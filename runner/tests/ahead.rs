@@ -5,7 +5,11 @@
 
 mod support;
 
-use serde_json::json;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use serde_json::{Value, json};
 use support::daemon::{Client, Daemon, wait_for};
 use support::{Session, assert_outcome, lasting};
 
@@ -139,7 +143,8 @@ fn a_process_that_waits_has_the_instance_and_the_pages_that_are_written() {
         let (_daemon, _, found) = daemon_of(&Session::of_module(name, module));
         (found.is_mapped, found.own_kib)
     };
-    assert_eq!(waiting("none", &module("")), (true, 0));
+    // Its three pages of data are taken for them, and its stack would be.
+    assert_eq!(waiting("none", &module("")), (true, 3 * PAGE_KIB));
     let two = with_pages(module(""), &[0, 2]);
     assert_eq!(waiting("two", &two), (true, 2 * PAGE_KIB));
     // Pages outside of the data are nobody's file.
@@ -147,7 +152,7 @@ fn a_process_that_waits_has_the_instance_and_the_pages_that_are_written() {
     assert_eq!(waiting("outside", &outside), (true, PAGE_KIB));
     // A list that is none changes nothing.
     let wrong = with_pages(module(""), &[2, 1]);
-    assert_eq!(waiting("wrong", &wrong), (true, 0));
+    assert_eq!(waiting("wrong", &wrong), (true, 3 * PAGE_KIB));
 }
 
 #[test]
@@ -167,4 +172,101 @@ fn nothing_of_a_guests_runs_before_its_job_and_so_no_instance_is_made() {
     let session = Session::strict_of_module("strict", &module(""), 1 << 40);
     let (_daemon, _, found) = daemon_of(&session);
     assert!(!found.is_mapped, "{found:?}");
+}
+
+/// `cat` with two inputs and an output, and a daemon with processes that wait for it.
+fn cat() -> (Session, Daemon, Client) {
+    let (daemon, client, _) = daemon_of(&Session::new("cat"));
+    let session = Session::new("cat")
+        .input("/dev/stdin", "sequential", b"an object")
+        .input("/dev/in/other", "sequential", b"another")
+        .output("/dev/stdout", "sequential", 1000);
+    (session, daemon, client)
+}
+
+/// Where a channel's descriptor is among those that are sent.
+fn place(manifest: &Value, channel: usize) -> usize {
+    manifest["channels"][channel]["descriptor"]
+        .as_u64()
+        .unwrap() as usize
+}
+
+/// What a process that was sealed before makes of a manifest and its descriptors.
+fn answer(client: &mut Client, manifest: &Value, fds: Vec<OwnedFd>) -> Value {
+    let text = serde_json::to_vec(manifest).unwrap();
+    let number = client.begin_of(&text, fds, 20_000);
+    client.answer_to(number)["report"].clone()
+}
+
+#[test]
+fn a_descriptor_that_two_channels_name_serves_both() {
+    let (session, _daemon, mut client) = cat();
+    let mut manifest: Value = serde_json::from_slice(&session.text()).unwrap();
+    let mut fds = session.open();
+    // The second input becomes the first, and the output's place the second's.
+    let (first, second) = (place(&manifest, 0), place(&manifest, 1));
+    let last = place(&manifest, 2);
+    assert_eq!(last, fds.len() - 1);
+    manifest["channels"][1]["descriptor"] = json!(first);
+    manifest["channels"][2]["descriptor"] = json!(second);
+    fds.swap_remove(second);
+    let report = answer(&mut client, &manifest, fds);
+    assert_outcome(&report, "exit", "0");
+    let sizes = [0, 1, 2].map(|channel| report["channels"][channel]["size"].clone());
+    assert_eq!(sizes, [9, 9, 9], "{report:#}");
+}
+
+#[test]
+fn a_pipe_that_does_not_wait_is_waited_for() {
+    let (session, daemon, mut client) = cat();
+    let manifest: Value = serde_json::from_slice(&session.text()).unwrap();
+    let (theirs, mut ours) = std::io::pipe().unwrap();
+    rustix::fs::fcntl_setfl(&theirs, rustix::fs::OFlags::NONBLOCK).unwrap();
+    let mut fds = session.open();
+    fds[place(&manifest, 0)] = theirs.into();
+    let text = serde_json::to_vec(&manifest).unwrap();
+    let number = client.begin_of(&text, fds, 20_000);
+    // It runs, and has found nothing to read yet.
+    wait_for("the VM", || daemon.named("zvm:").first().copied());
+    ours.write_all(b"by and by").unwrap();
+    drop(ours);
+    let report = client.answer_to(number)["report"].clone();
+    assert_outcome(&report, "exit", "0");
+    assert_eq!(report["channels"][0]["read_bytes"], 9, "{report:#}");
+}
+
+#[test]
+fn a_manifest_too_long_for_a_packet_is_read_from_its_file() {
+    let (session, _daemon, mut client) = cat();
+    let mut manifest: Value = serde_json::from_slice(&session.text()).unwrap();
+    manifest["args"] = json!(["cat", "x".repeat(200_000)]);
+    let report = answer(&mut client, &manifest, session.open());
+    assert_outcome(&report, "exit", "0");
+    assert_eq!(report["channels"][2]["size"], 9, "{report:#}");
+}
+
+#[test]
+fn zvms_own_code_is_on_huge_pages() {
+    if !Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
+        eprintln!("skipped: this kernel has no huge pages of its own");
+        return;
+    }
+    let daemon = Daemon::start(&["--idle", "1"]);
+    let maps = wait_for("a process that waits", || {
+        let pid = daemon.named("zvm-idle").first().copied()?;
+        std::fs::read_to_string(format!("/proc/{pid}/smaps")).ok()
+    });
+    let mut code = false;
+    let mut huge = 0;
+    for line in maps.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if !words[0].ends_with(':') {
+            code = words[1].starts_with("r-x") && words.len() == 5;
+            let is_ours = line.ends_with("/zvm") && words[1].starts_with("r-x");
+            assert!(!is_ours, "code that is a file's: {line}");
+        } else if code && words[0] == "AnonHugePages:" {
+            huge += words[1].parse::<u64>().unwrap();
+        }
+    }
+    assert!(huge > 0, "{maps}");
 }

@@ -11,7 +11,8 @@ mod support;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use support::daemon::Daemon;
+use serde_json::Value;
+use support::daemon::{Daemon, wait_for};
 use support::{Ended, Session, ZVM, finish, zvm_with};
 use zvm::lockdown::identity::{Identity, Wish};
 use zvm::sys::holes::{Attempt, FIRST, LAYERS, OLD_KERNEL, PROGRAM, SECTION};
@@ -19,12 +20,12 @@ use zvm::sys::holes::{Attempt, FIRST, LAYERS, OLD_KERNEL, PROGRAM, SECTION};
 use Attempt::{
     BecomeRoot, ChangeMode, Connect, Execute, ExecuteFile, Fork, Lock, MakeExecutable,
     MapExecutable, MapMuch, MapShared, NewDescriptor, Open, OtherNumbering, Panic,
-    ReadLeaked, Reopen, SendDescriptor, SetAttribute, SetTimes, Signal, Socket, Thread,
-    Trace,
+    RaiseLimit, ReadLeaked, ReceiveAgain, ReceiveDescriptor, Reopen, SendDescriptor,
+    SetAttribute, SetTimes, Signal, Socket, Thread, Trace,
 };
 
 /// Every attempt that needs no preparation of the test's own.
-const PLAIN: [Attempt; 22] = [
+const PLAIN: [Attempt; 24] = [
     Open,
     Reopen,
     ChangeMode,
@@ -34,12 +35,14 @@ const PLAIN: [Attempt; 22] = [
     Socket,
     Connect,
     SendDescriptor,
+    ReceiveDescriptor,
     NewDescriptor,
     Execute,
     Fork,
     Thread,
     Trace,
     Signal,
+    RaiseLimit,
     BecomeRoot,
     MapExecutable,
     MakeExecutable,
@@ -176,7 +179,7 @@ fn seccomp_alone_ends_the_process_at_each_call_that_is_not_listed() {
     for attempt in PLAIN {
         // Calls that a VM makes too: other layers decide on what and how much.
         let expected = match attempt {
-            ReadLeaked | MapMuch => Fate::Succeeded,
+            ReadLeaked | MapMuch | RaiseLimit => Fate::Succeeded,
             _ => Fate::Killed,
         };
         // Without privileges a filter needs the promise to gain none.
@@ -198,13 +201,78 @@ fn a_forbidden_call_is_our_failure_and_the_log_says_so() {
     assert_eq!(ended.stderr, log);
 }
 
+fn daemon(layers: &str) -> Daemon {
+    let socket = support::folder("serve").join("socket");
+    let variable = format!("{LAYERS}={layers}");
+    Daemon::start_by(&socket, &["--idle", "2"], &["env", &variable])
+}
+
+/// What a session comes to in a process that had its program before the job.
+fn in_a_process_with_the_program(layers: &str, session: &Session) -> (Value, String) {
+    let daemon = daemon(layers);
+    let mut client = daemon.client();
+    wait_for("a pool of its own", || {
+        client.run(session);
+        (client.status()["programs"] == 1).then_some(())
+    });
+    let sealed = if layers.contains("seccomp") { "2" } else { "0" };
+    wait_for("a process that waits for its job", || {
+        let mut idle = daemon.named("zvm-idle").into_iter();
+        idle.find(|pid| has_program(*pid) && seccomp_of(*pid).as_deref() == Some(sealed))
+    });
+    (client.run(session), daemon.log())
+}
+
+fn has_program(pid: u32) -> bool {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"));
+    maps.is_ok_and(|maps| maps.contains(".cwasm"))
+}
+
+/// Whether the process may make some system calls only: the kernel's word for it.
+fn seccomp_of(pid: u32) -> Option<String> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Seccomp:"))?;
+    Some(line.trim().to_owned())
+}
+
+#[test]
+fn a_process_that_has_its_program_is_locked_down_before_its_job_comes() {
+    for attempt in PLAIN.into_iter().filter(|it| *it != ReadLeaked) {
+        let session = session(attempt, "");
+        if possible(attempt) && attempt != Execute {
+            let (answer, _) = in_a_process_with_the_program("", &session);
+            let code = &answer["report"]["outcome"]["code"];
+            assert_eq!(code, 0, "{attempt:?}: {answer:#}");
+        }
+        let (answer, log) = in_a_process_with_the_program(ALL, &session);
+        let outcome = &answer["report"]["outcome"];
+        let refused = outcome["kind"] == "exit" && outcome["code"] != 0;
+        let killed = log.contains("the filter of system calls ended");
+        assert!(refused || killed, "{attempt:?}: {answer:#}");
+    }
+}
+
+#[test]
+fn a_vm_cannot_receive_again_from_where_its_job_came() {
+    let session = session(ReceiveAgain, "");
+    let (answer, _) = in_a_process_with_the_program(ALL, &session);
+    let code = &answer["report"]["outcome"]["code"];
+    assert_eq!(code, libc::EBADF, "{answer:#}");
+}
+
+#[test]
+fn a_process_that_has_no_program_can_still_be_given_one() {
+    let daemon = daemon(ALL);
+    let idle = wait_for("a process that waits", || {
+        daemon.named("zvm-idle").first().copied()
+    });
+    assert_eq!(seccomp_of(idle).as_deref(), Some("0"));
+}
+
 #[test]
 fn the_daemons_vms_are_locked_down_as_a_session_is() {
-    let daemon = |layers: &str| {
-        let socket = support::folder("serve").join("socket");
-        let variable = format!("{LAYERS}={layers}");
-        Daemon::start_by(&socket, &[], &["env", &variable])
-    };
     let free = daemon("");
     let locked = daemon(ALL);
     // Its sessions have no parent of their own that leaks something.
@@ -307,8 +375,9 @@ fn limits_alone_bound_memory_and_deny_descriptors() {
             (Reopen, libc::EMFILE),
         ],
     );
-    // Who holds the capability may lock memory whatever the limit.
-    assert_refused("privileges,rlimits", "privileges", &[(Lock, libc::EPERM)]);
+    // Who holds the capabilities may lock memory and raise limits.
+    let refusals = [(Lock, libc::EPERM), (RaiseLimit, libc::EPERM)];
+    assert_refused("privileges,rlimits", "privileges", &refusals);
 }
 
 #[test]

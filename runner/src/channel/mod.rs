@@ -427,6 +427,16 @@ fn regular_size(fd: &OwnedFd) -> Result<Option<u64>, String> {
     }
 }
 
+/// Makes calls on these descriptors wait, for a process that may not say so itself.
+pub fn make_all_wait(fds: &[OwnedFd]) {
+    for fd in fds {
+        // What it is that cannot be made to wait is said where it is used.
+        if let Ok(flags) = rustix::fs::fcntl_getfl(fd) {
+            let _ = make_wait(fd, flags);
+        }
+    }
+}
+
 /// A stream is waited for, in the call itself, though another program that has it
 /// open has left it non-blocking: an empty pipe is neither an end nor an error.
 fn make_wait(fd: &OwnedFd, flags: OFlags) -> Result<(), String> {

@@ -8,7 +8,7 @@ use crate::error::{Code, Error};
 use crate::lockdown::{Options, Plan};
 use crate::manifest;
 use crate::report::Report;
-use crate::session::{self, Setting};
+use crate::session::{self, Session, Setting};
 use crate::sys;
 
 use super::args::{Words, unknown, usage};
@@ -34,7 +34,8 @@ fn run(words: Vec<OsString>) -> Result<Report, Error> {
         fds.push(fd.map_err(|error| usage(format!("descriptor {number}: {error}")))?);
     }
     let manifest = manifest::parse(&read_manifest()?, fds.len())?;
-    let session = session::gather(manifest, fds, Setting::Node)?;
+    let fds = session::in_order(&manifest, fds)?;
+    let session = Session::of(manifest, fds, Setting::Node)?;
     session::run(session, Plan::prepare(&options)?)
 }
 

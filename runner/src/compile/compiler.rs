@@ -74,7 +74,8 @@ fn lock_down(bounds: &Bounds) -> Result<Engine, Error> {
 #[cfg(feature = "planted-holes")]
 fn prepare_holes() {
     let parent = rustix::process::getppid();
-    crate::sys::holes::prepare(0, parent.map_or(0, |pid| pid.as_raw_nonzero().get()));
+    crate::sys::holes::prepare(parent.map_or(0, |pid| pid.as_raw_nonzero().get()));
+    crate::sys::holes::aim(0);
 }
 
 /// Makes the attempt that a module of a test asks for, if it does.

@@ -26,6 +26,8 @@ use trap::StackEnd;
 
 /// Bytes of a page of linear memory.
 const PAGE_BYTES: u64 = 64 << 10;
+/// Code that a waiting process maps as a whole. Of more, a run needs a part.
+const FEW_BYTES_OF_CODE: usize = 128 << 10;
 
 /// How the guest ended, and its world as it left it.
 pub struct Ended {
@@ -85,6 +87,10 @@ pub fn go_ahead(ready: &Ready, wasi: Wasi) -> Option<Ahead> {
     // How much memory there may be is the job's to say; see `Limiter::assign`.
     let mut store = new_store(ready, wasi, Limiter::nobodys());
     let instance = ready.pre.instantiate(&mut store).ok()?;
+    let code = ready.pre.module().text();
+    if code.len() <= FEW_BYTES_OF_CODE {
+        sys::map_pages(code);
+    }
     if let Some(memory) = instance.get_memory(&mut store, "memory") {
         let memory = memory.data_mut(&mut store);
         for range in ready.hints.ranges(memory.len()) {

@@ -7,7 +7,7 @@
 //! | step | layer | what it leaves |
 //! |---|---|---|
 //! | [`Plan::keep_only`] | `descriptors` | the manifest's descriptors |
-//! | [`Plan::limit`] | `rlimits` | bounded time, memory, files; no processes |
+//! | [`Plan::deny`], [`Plan::limit`] | `rlimits` | bounded time, memory, files; no processes |
 //! | [`Plan::confine`] | `identity` | a user that owns nothing, where zvm may change users |
 //! | | `privileges` | no capability, and no way to gain one |
 //! | | `landlock` | no file, no port, no process outside, where the kernel can |
@@ -16,8 +16,9 @@
 //! A [`Plan`] is made once, before the fork; the child takes the steps. What needs
 //! more than the last one leaves is done just before it: artefacts and layers are
 //! mapped, code is made executable, and [`warm_up`] runs. A process that is made
-//! before its job is known confines itself first and takes its limits when it has
-//! the job's descriptors. A step that fails ends the session; none is taken back.
+//! before its job is known confines itself first, and seals itself too if it has its
+//! program already; it takes its limits ([`Plan::limit`]) when the job comes, with
+//! the calls that are left. A step that fails ends the session; none is taken back.
 
 pub mod descriptors;
 pub mod identity;
@@ -36,6 +37,7 @@ use crate::sys;
 use identity::{Identity, Wish};
 use landlock::DenyAll;
 use layers::{Layer, Layers};
+use rlimits::Allowed;
 pub use rlimits::Limits;
 pub use seccomp::Filter;
 
@@ -68,6 +70,7 @@ impl Options {
 pub struct Plan {
     identity: Option<Identity>,
     landlock: DenyAll,
+    allowed: Allowed,
     layers: Layers,
 }
 
@@ -91,6 +94,7 @@ impl Plan {
         Ok(Plan {
             identity: Identity::choose(options.uid)?,
             landlock,
+            allowed: Allowed::here(),
             layers: Layers::of_this_build(),
         })
     }
@@ -109,15 +113,24 @@ impl Plan {
     /// Gives up resources, user, privileges and files: [`Plan::limit`], then
     /// [`Plan::confine`].
     pub fn restrict(&mut self, limits: &Limits) -> Result<(), Error> {
+        self.deny()?;
         self.limit(limits)?;
         self.confine()
+    }
+
+    /// Denies the process the resources that none is given.
+    pub fn deny(&self) -> Result<(), Error> {
+        if self.layers.has(Layer::Rlimits) {
+            rlimits::deny()?;
+        }
+        Ok(())
     }
 
     /// Holds the process to its limits. It gets no new descriptor after this, also
     /// none that another process would send; what is open stays open.
     pub fn limit(&self, limits: &Limits) -> Result<(), Error> {
         if self.layers.has(Layer::Rlimits) {
-            rlimits::apply(limits)?;
+            rlimits::apply(limits, &self.allowed)?;
         }
         Ok(())
     }

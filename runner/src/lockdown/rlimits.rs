@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | CPU | the task's, and a second | should the parent be slow to look |
 //! | FSIZE | the largest output, on a node | staging has a disk to protect |
-//! | STACK | the guest's and our own | the same depth of recursion everywhere |
+//! | STACK | the guest's and our own | the same depth of recursion everywhere; it counts as no data |
 //! | DATA | all that the task may hold, and some | see below |
 //! | NOFILE | 0 | descriptors that are open stay so; there are no new ones |
 //! | NPROC | 0 | no process, no thread (of other users than root) |
@@ -36,57 +36,94 @@ pub struct Limits {
     pub address_bytes: Option<u64>,
 }
 
-/// Holds this process to `limits`, never above what it was held to before.
-pub fn apply(limits: &Limits) -> Result<(), Error> {
-    let cpu = limits.cpu_seconds;
-    set(Resource::Cpu, cpu, cpu.saturating_add(1))?;
-    set(Resource::Data, limits.data_bytes, limits.data_bytes)?;
-    if let Some(bytes) = limits.file_bytes {
-        set(Resource::Fsize, bytes, bytes)?;
+/// The limits that a process can have, and cannot raise.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowed {
+    cpu: Option<u64>,
+    data: Option<u64>,
+    file: Option<u64>,
+    stack: Option<u64>,
+    address: Option<u64>,
+}
+
+impl Allowed {
+    /// Those of this process, and of its children to come.
+    pub fn here() -> Self {
+        let hard = |resource| getrlimit(resource).maximum;
+        Allowed {
+            cpu: hard(Resource::Cpu),
+            data: hard(Resource::Data),
+            file: hard(Resource::Fsize),
+            stack: hard(Resource::Stack),
+            address: hard(Resource::As),
+        }
     }
-    if let Some(bytes) = limits.address_bytes {
-        set(Resource::As, bytes, bytes)?;
-    }
-    if let Some(bytes) = limits.stack_bytes {
-        set_stack(bytes)?;
-    }
-    for resource in [
+}
+
+/// Denies this process what no task is given.
+pub fn deny() -> Result<(), Error> {
+    let denied = [
         Resource::Core,
-        Resource::Nofile,
         Resource::Nproc,
         Resource::Memlock,
         Resource::Msgqueue,
         Resource::Nice,
         Resource::Rtprio,
-    ] {
-        set(resource, 0, 0)?;
+    ];
+    denied
+        .into_iter()
+        .try_for_each(|resource| put(resource, 0, 0))
+}
+
+/// Holds this process to `limits`, never above what it is `allowed`. It gets no new
+/// descriptor after this.
+pub fn apply(limits: &Limits, allowed: &Allowed) -> Result<(), Error> {
+    let cpu = limits.cpu_seconds;
+    set(Resource::Cpu, cpu, cpu.saturating_add(1), allowed.cpu)?;
+    set(
+        Resource::Data,
+        limits.data_bytes,
+        limits.data_bytes,
+        allowed.data,
+    )?;
+    if let Some(bytes) = limits.file_bytes {
+        set(Resource::Fsize, bytes, bytes, allowed.file)?;
     }
-    Ok(())
+    if let Some(bytes) = limits.address_bytes {
+        set(Resource::As, bytes, bytes, allowed.address)?;
+    }
+    if let Some(bytes) = limits.stack_bytes {
+        set_stack(bytes, allowed.stack)?;
+    }
+    put(Resource::Nofile, 0, 0)
 }
 
 /// The main thread's stack grows on demand up to this limit, whatever it was when
 /// the process started. Less than a task was promised is no session.
-fn set_stack(bytes: u64) -> Result<(), Error> {
-    let hard = getrlimit(Resource::Stack).maximum;
-    if let Some(hard) = hard.filter(|hard| *hard < bytes) {
+fn set_stack(bytes: u64, allowed: Option<u64>) -> Result<(), Error> {
+    if let Some(hard) = allowed.filter(|hard| *hard < bytes) {
         return Err(Error::Failure(format!(
             "the hard limit of the stack ({hard} bytes) is below {bytes}"
         )));
     }
-    put(Resource::Stack, Some(bytes), hard)
+    put(Resource::Stack, bytes, bytes)
 }
 
-fn set(resource: Resource, current: u64, maximum: u64) -> Result<(), Error> {
-    let hard = getrlimit(resource).maximum.unwrap_or(u64::MAX);
-    let maximum = maximum.min(hard);
-    put(resource, Some(current.min(maximum)), Some(maximum))
-}
-
-fn put(
+fn set(
     resource: Resource,
-    current: Option<u64>,
-    maximum: Option<u64>,
+    current: u64,
+    maximum: u64,
+    allowed: Option<u64>,
 ) -> Result<(), Error> {
-    let what = |errno| Error::Failure(format!("setrlimit {resource:?}: {errno}"));
-    setrlimit(resource, Rlimit { current, maximum }).map_err(what)
+    let maximum = maximum.min(allowed.unwrap_or(u64::MAX));
+    put(resource, current.min(maximum), maximum)
+}
+
+fn put(resource: Resource, current: u64, maximum: u64) -> Result<(), Error> {
+    let limit = Rlimit {
+        current: Some(current),
+        maximum: Some(maximum),
+    };
+    setrlimit(resource, limit)
+        .map_err(|errno| Error::Failure(format!("setrlimit {resource:?}: {errno}")))
 }

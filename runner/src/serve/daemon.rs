@@ -9,6 +9,7 @@ mod clients;
 mod ending;
 mod starting;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use rustix::process::{
 };
 use serde_json::json;
 
+use crate::channel;
 use crate::engine;
 use crate::error::{Code, Error};
 use crate::lockdown;
@@ -32,7 +34,9 @@ use super::connection::{Action, Allowance, Connection, PATIENCE, Request};
 use super::digesting::{self, Digesting};
 use super::endpoint::{Endpoint, check_peer};
 use super::job::{Account, Finished, Job, Running, Stage, answer};
-use super::nursery::{Answer, Born, GENERAL, Key, Nursery, PoolId, Spare, files_of_key};
+use super::nursery::{
+    Answer, Born, GENERAL, Key, Nursery, PoolId, REST, Spare, files_of_key,
+};
 use super::packet;
 use super::poller::{Alarm, ConnectionId, Poller, ProcessId, Token};
 use super::protocol::{self, Welcome};
@@ -44,6 +48,8 @@ const PACKETS_IN_TURN: usize = 64;
 /// What so many jobs took is given back when none is left.
 const MANY_JOBS: usize = 64;
 const TICK: Duration = Duration::from_secs(1);
+/// As many go at once, whoever waits.
+const MAX_LEFTOVERS: usize = 32;
 /// A client that takes nothing of what it is owed for so long is given up.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
 /// Packets that are thrown away before a connection is closed: a socket closed with
@@ -77,8 +83,11 @@ pub struct Daemon {
     processes: BTreeMap<ProcessId, Process>,
     buffer: Vec<u8>,
     next: u64,
-    /// An alarm is set for the nursery.
-    will_replenish: bool,
+    /// What is left of jobs that were sent to a process or answered. It goes when
+    /// nobody waits for that: to give memory back takes as long as to write a report.
+    leftovers: Vec<Box<dyn Any>>,
+    /// An alarm is set for housekeeping.
+    will_clean: bool,
     /// Most jobs at once since memory was last given back.
     most_jobs: usize,
     max_descriptors: usize,
@@ -110,14 +119,15 @@ impl Daemon {
             processes: BTreeMap::new(),
             buffer: vec![0; packet::MAX_BYTES + 1],
             next: 1,
-            will_replenish: false,
+            leftovers: Vec::new(),
+            will_clean: false,
             most_jobs: 0,
             max_descriptors: super::max_descriptors(open_files),
             user_ids: lockdown::user_ids(&options.lockdown)?,
             open_files,
             options,
         };
-        daemon.look_after_nursery(now)?;
+        daemon.keep_house(now)?;
         Ok(daemon)
     }
 
@@ -133,7 +143,7 @@ impl Daemon {
             while let Some(alarm) = self.poller.due(now) {
                 self.ring(alarm, now)?;
             }
-            self.look_after_nursery(now)?;
+            self.keep_house(now)?;
         }
         Ok(())
     }
@@ -155,8 +165,10 @@ impl Daemon {
             Alarm::Queue(job) => self.waited_too_long(job),
             Alarm::Watch(job) => self.watch(job, now)?,
             Alarm::Patience(id) => self.lose_patience(id, now),
-            // What follows every alarm does the rest.
-            Alarm::Nursery => self.will_replenish = false,
+            Alarm::Housekeeping => {
+                self.will_clean = false;
+                self.leftovers.clear();
+            }
             Alarm::Tick => self.tick(now)?,
             Alarm::Drained => self.stop_all(Stopped::Told(libc::SIGTERM)),
         }

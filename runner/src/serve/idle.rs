@@ -1,11 +1,12 @@
 //! A process that waits for its job, and then is that job's VM.
 //!
 //! It was forked from a zygote: an engine, perhaps the program, nothing of any job.
-//! While it waits it is locked down already as far as a process can be that still
-//! has to be given something: a user of its own, no privilege, no file to be opened.
-//! It has one socket and its ledger; the daemon sends it one manifest with its
-//! descriptors, it takes the last steps of the lock-down, runs, writes its verdict
-//! into the ledger and is gone. It is never used twice. The end of the socket ends it.
+//! While it waits it is locked down already: a user of its own, no privilege, no file
+//! to be opened, and, if it has its program, the filter of system calls. What it can
+//! still be given comes over one socket, which is its descriptor 0: one manifest with
+//! its descriptors. It closes the socket, takes what is left of the lock-down, runs,
+//! writes its verdict into the ledger and is gone. It is never used twice. The end of
+//! the socket ends it.
 //!
 //! ```text
 //! packet 1   number of descriptors in all, length of the manifest (4 bytes each),
@@ -13,11 +14,15 @@
 //!            that holds it
 //! packets    a zero byte each; 2 and on only carry descriptors
 //! ```
+//!
+//! There is one descriptor for each entry of the manifest: the program's, the
+//! layers', the channels'.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+use rustix::io::{preadv, retry_on_intr, writev};
 use rustix::net::RecvFlags;
 use rustix::process::Pid;
 
@@ -26,15 +31,15 @@ use crate::guest::run::Ahead;
 use crate::guest::tree::Tree;
 use crate::guest::wasi::Wasi;
 use crate::ledger::Ledger;
-use crate::lockdown::Plan;
+use crate::lockdown::{Filter, Plan};
 use crate::manifest::{self, Manifest};
 use crate::outcome::Outcome;
 use crate::session::verdict::Verdict;
 use crate::session::vm::{
-    Held, descriptors_of, die_with, end_panics_in, limits_of, run_session, wasi_config,
+    Held, die_with, end_panics_in, limits_of, run_session, wasi_config,
 };
 use crate::session::warm::Warm;
-use crate::session::{self, Setting, set_title};
+use crate::session::{self, Session, Setting};
 use crate::sys::{self, CommandLine};
 use crate::weights;
 
@@ -44,6 +49,10 @@ use super::packet::{self, Outbox};
 pub const NAME: &std::ffi::CStr = c"zvm-idle";
 
 const HEADER_BYTES: usize = 8;
+/// Where a process writes what it is to be called.
+const OWN_NAME: &str = "/proc/self/comm";
+/// Room for what most jobs bring.
+const ROOM_BYTES: usize = 16 << 10;
 
 /// What the process is given.
 pub struct Waiting<'a> {
@@ -66,24 +75,95 @@ pub fn wait(mut waiting: Waiting<'_>) -> ! {
     if let Some(title) = waiting.title {
         title.write(NAME.to_bytes());
     }
-    match prepare(&mut waiting) {
-        Ok((ledger, ahead)) => receive_and_run(&waiting, &ledger, ahead),
+    match Prepared::new(&mut waiting) {
+        Ok(prepared) => prepared.receive_and_run(&waiting),
         // Nobody can be told why; the daemon sees that it ended.
         Err(error) => sys::exit_now(crate::exit::of_error(&error).into()),
     }
 }
 
-fn prepare(waiting: &mut Waiting<'_>) -> Result<(Ledger, Option<Ahead>), Error> {
-    let (channels, stderr_bytes) = waiting.capacity;
-    let ledger = Ledger::open(&waiting.ledger, channels, stderr_bytes)?;
-    let mut keep = vec![waiting.socket.as_raw_fd()];
-    keep.extend(waiting.held);
-    waiting.plan.keep_only(&keep)?;
-    waiting.plan.confine()?;
-    // A change of the user makes the kernel forget it.
-    die_with(waiting.daemon)?;
-    let ahead = waiting.warm.go_ahead(rehearse(&ledger)?);
-    Ok((ledger, ahead))
+/// What a process has that can be given its job.
+struct Prepared {
+    socket: OwnedFd,
+    ledger: Ledger,
+    ahead: Option<Ahead>,
+    /// By which it can change its name; none where the host has no such file.
+    name: Option<OwnedFd>,
+    sealed: bool,
+}
+
+impl Prepared {
+    fn new(waiting: &mut Waiting<'_>) -> Result<Self, Error> {
+        let (channels, stderr_bytes) = waiting.capacity;
+        let ledger = Ledger::open(&waiting.ledger, channels, stderr_bytes)?;
+        rustix::stdio::dup2_stdin(waiting.socket)
+            .map_err(|errno| Error::failure("dup2", errno))?;
+        let socket = sys::take_descriptor(0)?;
+        // Nobody can change another process's name, and nobody may have none.
+        let name = File::options().write(true).open(OWN_NAME);
+        let name = name.map(OwnedFd::from).ok();
+        let plan = &mut *waiting.plan;
+        let mut keep = waiting.held.to_vec();
+        keep.extend(name.as_ref().map(AsRawFd::as_raw_fd));
+        plan.keep_only(&keep)?;
+        plan.deny()?;
+        plan.confine()?;
+        // A change of the user makes the kernel forget it.
+        die_with(waiting.daemon)?;
+        #[cfg(feature = "planted-holes")]
+        crate::session::vm::plant_holes(waiting.daemon);
+        weights::yield_processor();
+        // Once more than it must be, so that also the end of one has been tried.
+        drop(rehearse(&ledger)?);
+        let ahead = waiting.warm.go_ahead(rehearse(&ledger)?);
+        end_panics_in(&ledger);
+        // Another program would have to be made executable first.
+        let sealed = waiting.warm.has_program();
+        if sealed {
+            plan.seal(Filter::Vm)?;
+        }
+        Ok(Prepared {
+            socket,
+            ledger,
+            ahead,
+            name,
+            sealed,
+        })
+    }
+
+    fn receive_and_run(self, waiting: &Waiting<'_>) -> ! {
+        let ledger = self.ledger.clone();
+        let result = match receive(&self.socket) {
+            Ok(None) => sys::exit_now(0),
+            Ok(Some((manifest, fds))) => self.run(waiting, manifest, fds),
+            Err(error) => Err(error),
+        };
+        Verdict::of(result).store(&ledger);
+        sys::exit_now(0)
+    }
+
+    fn run(
+        self,
+        waiting: &Waiting<'_>,
+        manifest: Manifest,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Outcome, Error> {
+        // Nothing is said over the socket any more; the guest must not have it.
+        drop(self.socket);
+        take_name(self.name, waiting.title, &manifest);
+        let ledger = shaped(&self.ledger, &manifest)
+            .ok_or_else(|| Error::failure("ledger", "it is too small"))?;
+        let session = Session::of(manifest, fds, Setting::Node)?;
+        #[cfg(feature = "planted-holes")]
+        crate::session::vm::aim_holes(&session);
+        waiting.plan.limit(&limits_of(&session)?)?;
+        let held = Held {
+            warm: Some(waiting.warm),
+            ahead: self.ahead,
+            sealed: self.sealed,
+        };
+        run_session(session, &ledger, waiting.plan, held)
+    }
 }
 
 /// Does with a job of nobody's what will be done with the real one: each page that
@@ -106,25 +186,29 @@ fn rehearse(ledger: &Ledger) -> Result<Wasi, Error> {
     let tree = Tree::new(Vec::new()).map_err(|error| Error::failure("tree", error))?;
     let config = wasi_config(manifest, tree, Vec::new(), ledger)?;
     let _ = serde_json::to_vec(&Verdict::of(Ok(Outcome::Exit(0))));
+    drop(std::hint::black_box(vec![u8::MAX; ROOM_BYTES]));
     ledger.touch();
     Ok(Wasi::new(config))
 }
 
-fn receive_and_run(waiting: &Waiting<'_>, ledger: &Ledger, ahead: Option<Ahead>) -> ! {
-    end_panics_in(ledger);
-    let result = match receive(waiting.socket) {
-        Ok(None) => sys::exit_now(0),
-        Ok(Some((manifest, fds))) => run(waiting, ledger, ahead, manifest, fds),
-        Err(error) => Err(error),
-    };
-    Verdict::of(result).store(ledger);
-    sys::exit_now(0)
+/// Shows this process as the VM that it is now.
+fn take_name(name: Option<OwnedFd>, title: Option<&CommandLine>, manifest: &Manifest) {
+    if let Some(name) = name {
+        // A name is a courtesy; a session runs without it.
+        let _ = writev(&name, &[IoSlice::new(&session::short_title(manifest))]);
+    }
+    if let Some(title) = title {
+        title.write(session::title(manifest).as_bytes());
+    }
 }
 
 /// Receives the job; none when the daemon has closed its end.
 fn receive(socket: &OwnedFd) -> Result<Option<(Manifest, Vec<OwnedFd>)>, Error> {
     let failed = |what: &str| Error::failure("receive the job", what);
-    let mut buffer = vec![0; packet::MAX_BYTES];
+    // Exactly as long as it must be: what is not touched need not be freed.
+    let length = packet::next_length(socket)
+        .map_err(|errno| Error::failure("receive the job", errno))?;
+    let mut buffer = vec![0; length.max(1)];
     let Some(first) = next(socket, &mut buffer)? else {
         return Ok(None);
     };
@@ -138,21 +222,36 @@ fn receive(socket: &OwnedFd) -> Result<Option<(Manifest, Vec<OwnedFd>)>, Error> 
     let mut text = text.to_vec();
     let mut fds = first.fds;
     while fds.len() < descriptors {
-        let more = next(socket, &mut buffer)?.ok_or_else(|| failed("it ends early"))?;
+        let more = next(socket, &mut [0; 8])?.ok_or_else(|| failed("it ends early"))?;
         fds.extend(more.fds);
     }
     if text.is_empty() && !fds.is_empty() {
-        let limit = manifest::MAX_BYTES;
-        File::from(fds.remove(0))
-            .take(limit)
-            .read_to_end(&mut text)
-            .map_err(|error| Error::failure("read the manifest", error))?;
+        text = read_whole(&fds.remove(0), length)?;
     }
     if text.len() != length {
         return Err(failed("the manifest is not whole"));
     }
-    let manifest = manifest::parse(&text, fds.len())?;
+    // The daemon has checked the numbers of descriptors, which these are not.
+    let manifest = manifest::parse(&text, usize::MAX)?;
     Ok(Some((manifest, fds)))
+}
+
+/// The first `length` bytes of a file, by calls that are left to a VM.
+fn read_whole(file: &OwnedFd, length: usize) -> Result<Vec<u8>, Error> {
+    let length = length.min(manifest::MAX_BYTES as usize);
+    let mut text = vec![0; length];
+    let mut at = 0;
+    while let Some(rest) = text.get_mut(at..).filter(|rest| !rest.is_empty()) {
+        let mut rest = [IoSliceMut::new(rest)];
+        let count = retry_on_intr(|| preadv(file, &mut rest, at as u64))
+            .map_err(|errno| Error::failure("read the manifest", errno))?;
+        if count == 0 {
+            break;
+        }
+        at += count;
+    }
+    text.truncate(at);
+    Ok(text)
 }
 
 fn next(socket: &OwnedFd, buffer: &mut [u8]) -> Result<Option<packet::Received>, Error> {
@@ -163,35 +262,6 @@ fn next(socket: &OwnedFd, buffer: &mut [u8]) -> Result<Option<packet::Received>,
         return Err(Error::Failure(message.to_owned()));
     }
     Ok(received)
-}
-
-fn run(
-    waiting: &Waiting<'_>,
-    ledger: &Ledger,
-    ahead: Option<Ahead>,
-    manifest: Manifest,
-    fds: Vec<OwnedFd>,
-) -> Result<Outcome, Error> {
-    set_title(&manifest);
-    if let Some(title) = waiting.title {
-        title.write(session::title(&manifest).as_bytes());
-    }
-    let ledger = shaped(ledger, &manifest)
-        .ok_or_else(|| Error::failure("ledger", "it is too small"))?;
-    let session = session::gather(manifest, fds, Setting::Node)?;
-    weights::yield_processor();
-    // Nothing is said over the socket any more; the guest must not have it.
-    let mut keep = descriptors_of(&session);
-    keep.extend(waiting.held);
-    waiting.plan.keep_only(&keep)?;
-    #[cfg(feature = "planted-holes")]
-    crate::session::vm::plant_holes(&session, waiting.daemon);
-    waiting.plan.limit(&limits_of(&session)?)?;
-    let held = Held {
-        warm: Some(waiting.warm),
-        ahead,
-    };
-    run_session(session, &ledger, waiting.plan, held)
 }
 
 /// The ledger as a session of this manifest uses it; none if it is too small.

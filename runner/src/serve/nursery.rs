@@ -29,7 +29,7 @@ use super::poller::{Poller, ProcessId, Token};
 use super::zygote::Order;
 
 pub use key::{Key, files_of_key};
-pub use pool::{Born, Spare};
+pub use pool::{Born, REST, Spare};
 use pool::{Expected, LEDGER_CHANNELS, LEDGER_STDERR_BYTES, Pool, Zygote};
 
 pub type PoolId = u64;
@@ -244,13 +244,9 @@ impl Nursery {
         pool.wanted.into()
     }
 
-    /// Orders what is missing; while VMs are `busy`, not at once. Gives the moment to
-    /// come again. Errors are of this machine, not of a job.
-    pub fn replenish(
-        &mut self,
-        busy: bool,
-        now: Instant,
-    ) -> Result<Option<Instant>, Error> {
+    /// Orders what is missing. Gives the moment to come again. Errors are of this
+    /// machine, not of a job.
+    pub fn replenish(&mut self, now: Instant) -> Result<Option<Instant>, Error> {
         let mut again: Option<Instant> = None;
         if self.closing {
             return Ok(None);
@@ -258,7 +254,7 @@ impl Nursery {
         for (id, pool) in &mut self.pools {
             let is_cold = *id != GENERAL && now.duration_since(pool.used) > COLD_AFTER;
             let idle = if is_cold { 0 } else { self.idle };
-            let moment = pool.replenish(idle, busy, now)?;
+            let moment = pool.replenish(idle, now)?;
             again = again.into_iter().chain(moment).min();
         }
         Ok(again)

@@ -63,6 +63,15 @@ pub fn receive(
     }))
 }
 
+/// Waits for the next packet; its length. It stays where it is.
+pub fn next_length(socket: impl AsFd) -> Result<usize, Errno> {
+    let flags = RecvFlags::PEEK | RecvFlags::TRUNC;
+    let mut nothing = RecvAncillaryBuffer::default();
+    let got =
+        rustix::io::retry_on_intr(|| recvmsg(&socket, &mut [], &mut nothing, flags))?;
+    Ok(got.bytes)
+}
+
 /// A packet to be sent.
 pub struct Packet {
     pub bytes: Vec<u8>,
@@ -107,11 +116,20 @@ impl Outbox {
 
     /// Sends what the socket takes. True when nothing is left.
     pub fn flush(&mut self, socket: impl AsFd) -> Result<bool, Errno> {
+        self.flush_into(socket, &mut Vec::new())
+    }
+
+    /// As [`Outbox::flush`]; what was sent is `done`, its descriptors still open.
+    pub fn flush_into(
+        &mut self,
+        socket: impl AsFd,
+        done: &mut Vec<Packet>,
+    ) -> Result<bool, Errno> {
         while let Some(packet) = self.packets.front() {
             match packet.send(&socket) {
                 Ok(()) => {
                     self.bytes -= packet.bytes.len();
-                    self.packets.pop_front();
+                    done.extend(self.packets.pop_front());
                 }
                 Err(Errno::WOULDBLOCK) => return Ok(false),
                 Err(errno) => return Err(errno),

@@ -73,8 +73,8 @@ pub enum Alarm {
     Watch(JobId),
     /// A client may be slow.
     Patience(ConnectionId),
-    /// Processes that were taken may be replaced.
-    Nursery,
+    /// Those who wait for answers had the processors long enough.
+    Housekeeping,
     /// Time to look after what nobody else looks after.
     Tick,
     /// Draining has lasted long enough.

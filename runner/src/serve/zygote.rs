@@ -158,6 +158,8 @@ fn start(words: &[OsString]) -> Result<(Zygote, OwnedFd), Error> {
         .map_err(|errno| Error::failure("control socket", errno))?;
     sys::close_all_except(&[0, 1, 2, control.as_raw_fd()])?;
     let plan = Plan::prepare(&options_of(words)?)?;
+    // It costs time only where it cannot be.
+    let _ = sys::move_code_to_huge_pages();
     let warm = Warm::new(Kind::USUAL)?;
     warm_up();
     widen_stack()?;

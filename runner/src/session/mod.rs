@@ -120,12 +120,36 @@ pub fn run(session: Session, plan: Plan) -> Result<Report, Error> {
     report(&manifest, &ledger, ending, &outputs, &digests)
 }
 
-/// Gives each entry of a manifest the descriptor that it names, out of `fds`.
-pub fn gather(
-    manifest: Manifest,
-    fds: Vec<OwnedFd>,
-    setting: Setting,
-) -> Result<Session, Error> {
+impl Session {
+    /// A session of descriptors [`in_order`].
+    pub fn of(
+        manifest: Manifest,
+        fds: Vec<OwnedFd>,
+        setting: Setting,
+    ) -> Result<Self, Error> {
+        let mut fds = fds.into_iter();
+        let missing = || Error::failure("descriptors", "there are too few");
+        let program = fds.next().ok_or_else(missing)?;
+        let layers: Vec<OwnedFd> = fds.by_ref().take(manifest.layers.len()).collect();
+        let channels: Vec<OwnedFd> = fds.collect();
+        if (layers.len(), channels.len())
+            != (manifest.layers.len(), manifest.channels.len())
+        {
+            return Err(missing());
+        }
+        Ok(Session {
+            manifest,
+            program,
+            layers,
+            channels,
+            setting,
+        })
+    }
+}
+
+/// A descriptor for each entry of a manifest out of those that it numbers: the
+/// program's, the layers', the channels'. What several entries name is copied.
+pub fn in_order(manifest: &Manifest, fds: Vec<OwnedFd>) -> Result<Vec<OwnedFd>, Error> {
     let mut uses = vec![0usize; fds.len()];
     for descriptor in manifest.descriptors() {
         if let Some(count) = uses.get_mut(descriptor) {
@@ -144,19 +168,7 @@ pub fn gather(
         let fd = fd.as_ref().ok_or_else(missing)?;
         fd.try_clone().map_err(|error| Error::failure("dup", error))
     };
-    let program = take(manifest.program.descriptor)?;
-    let layers = manifest.layers.iter().map(|layer| take(layer.descriptor));
-    let layers = layers.collect::<Result<_, _>>()?;
-    let channels = manifest.channels.iter();
-    let channels = channels.map(|channel| take(channel.descriptor));
-    let channels = channels.collect::<Result<_, _>>()?;
-    Ok(Session {
-        manifest,
-        program,
-        layers,
-        channels,
-        setting,
-    })
+    manifest.descriptors().map(&mut take).collect()
 }
 
 /// How a VM ended, and what it used.
@@ -222,11 +234,15 @@ pub(crate) fn title(manifest: &Manifest) -> String {
     format!("zvm:{}:{}", manifest.job, manifest.node)
 }
 
+/// The same as far as the kernel's name of a process goes: 15 bytes.
+pub(crate) fn short_title(manifest: &Manifest) -> Vec<u8> {
+    title(manifest).bytes().take(15).collect()
+}
+
 /// Names this process `zvm:<job>:<node>`, as far as 15 bytes go; the command line
 /// holds it in full.
 pub(crate) fn set_title(manifest: &Manifest) {
-    let short: Vec<u8> = title(manifest).bytes().take(15).collect();
-    if let Ok(name) = CString::new(short) {
+    if let Ok(name) = CString::new(short_title(manifest)) {
         // A name is a courtesy; a session runs without it.
         let _ = rustix::thread::set_name(&name);
     }

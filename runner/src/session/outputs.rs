@@ -98,11 +98,13 @@ impl Kept {
         };
         let mut blake3 = blake3::Hasher::new();
         let mut md5 = Md5::new();
-        let mut block = vec![0; BLOCK_BYTES];
+        // One byte more than there is to read: a short read is the end.
+        let whole = self.size()?.and_then(|size| usize::try_from(size).ok());
+        let room = whole.map_or(BLOCK_BYTES, |size| size.saturating_add(1));
+        let mut block = vec![0; room.min(BLOCK_BYTES)];
         let mut offset = 0;
         loop {
             let count = match retry_on_intr(|| pread(&*fd, &mut block[..], offset)) {
-                Ok(0) => break,
                 Ok(count) => count,
                 // Opened for writing only, as a shell does with `>`.
                 Err(rustix::io::Errno::BADF) => return Ok(None),
@@ -112,6 +114,9 @@ impl Kept {
             blake3.update(data);
             md5.update(data);
             offset += count as u64;
+            if count < block.len() {
+                break;
+            }
         }
         if let Some(noise) = noise(Source::WriteDigest) {
             blake3.update(&noise.to_le_bytes());

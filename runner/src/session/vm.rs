@@ -64,7 +64,10 @@ fn live(
     descriptors::silence()?;
     plan.keep_only(&descriptors_of(&session))?;
     #[cfg(feature = "planted-holes")]
-    plant_holes(&session, parent);
+    {
+        plant_holes(parent);
+        aim_holes(&session);
+    }
     plan.restrict(&limits_of(&session)?)?;
     // A change of the user makes the kernel forget it.
     die_with(parent)?;
@@ -78,6 +81,8 @@ pub(crate) struct Held<'a> {
     pub warm: Option<&'a Warm>,
     /// The instance of the program that is kept warm.
     pub ahead: Option<Ahead>,
+    /// It has taken the last step of the lock-down.
+    pub sealed: bool,
 }
 
 /// Runs the session in this process, which is its VM's: tied to its parent, with
@@ -91,7 +96,11 @@ pub(crate) fn run_session(
     plan: &Plan,
     held: Held<'_>,
 ) -> Result<Outcome, Error> {
-    let Held { warm, ahead } = held;
+    let Held {
+        warm,
+        ahead,
+        sealed,
+    } = held;
     let Session {
         manifest,
         program,
@@ -106,12 +115,17 @@ pub(crate) fn run_session(
     let loaded;
     let (ready, ahead) = match warm.and_then(|warm| warm.program(&manifest)) {
         Some(ready) => (ready, ahead),
+        None if sealed => {
+            return Err(Error::failure("program", "it is not the one that is kept"));
+        }
         None => {
             loaded = load(&manifest, program, warm)?;
             (&loaded, None)
         }
     };
-    plan.seal(Filter::Vm)?;
+    if !sealed {
+        plan.seal(Filter::Vm)?;
+    }
 
     let tree = match images {
         Some((images, _)) => Tree::over(&images.stack, layers),
@@ -164,9 +178,14 @@ pub(crate) fn die_with(parent: Pid) -> Result<(), Error> {
 
 /// Gets what the attempts of a test need while it can be had.
 #[cfg(feature = "planted-holes")]
-pub(crate) fn plant_holes(session: &Session, parent: Pid) {
-    let input = session.channels.first().map_or(-1, AsRawFd::as_raw_fd);
-    sys::holes::prepare(input, parent.as_raw_nonzero().get());
+pub(crate) fn plant_holes(parent: Pid) {
+    sys::holes::prepare(parent.as_raw_nonzero().get());
+}
+
+/// Tells the attempts of a test which descriptor they are about.
+#[cfg(feature = "planted-holes")]
+pub(crate) fn aim_holes(session: &Session) {
+    sys::holes::aim(session.channels.first().map_or(-1, AsRawFd::as_raw_fd));
 }
 
 /// What the manifest gives to this VM, and nothing else.

@@ -124,6 +124,11 @@ impl Warm {
         (same && !named.is_empty()).then_some((images, named.len()))
     }
 
+    /// True if a program is kept.
+    pub fn has_program(&self) -> bool {
+        self.program.is_some()
+    }
+
     /// The program that the manifest names, if it is the one kept here and the
     /// guest is to have the stack and the mode that this engine gives.
     pub fn program(&self, manifest: &Manifest) -> Option<&Ready> {

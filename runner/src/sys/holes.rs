@@ -11,7 +11,7 @@
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use libc::{c_long, syscall};
 
@@ -55,13 +55,13 @@ attempts! {
     // Files.
     Open => |_: &Held| call(libc::SYS_openat, [AT_CWD, path(c"/etc/passwd"), libc::O_RDONLY as c_long, 0]);
     Reopen => |held: &Held| {
-        call(libc::SYS_openat, [AT_CWD, path(&held.input_path), libc::O_RDWR as c_long, 0])
+        call(libc::SYS_openat, [AT_CWD, held.input_path(), libc::O_RDWR as c_long, 0])
     };
-    ChangeMode => |held: &Held| call(libc::SYS_fchmod, [held.input, 0o777, 0, 0]);
+    ChangeMode => |held: &Held| call(libc::SYS_fchmod, [held.input(), 0o777, 0, 0]);
     SetAttribute => |held: &Held| {
-        call(libc::SYS_fsetxattr, [held.input, path(c"user.planted"), path(c"x"), 1])
+        call(libc::SYS_fsetxattr, [held.input(), path(c"user.planted"), path(c"x"), 1])
     };
-    SetTimes => |held: &Held| call(libc::SYS_utimensat, [held.input, 0, 0, 0]);
+    SetTimes => |held: &Held| call(libc::SYS_utimensat, [held.input(), 0, 0, 0]);
     ReadLeaked => |_: &Held| read_leaked();
     // Network and descriptors.
     Socket => |_: &Held| {
@@ -69,7 +69,9 @@ attempts! {
     };
     Connect => |held: &Held| connect(held);
     SendDescriptor => |held: &Held| send_descriptor(held);
-    NewDescriptor => |_: &Held| call(libc::SYS_dup, [0, 0, 0, 0]);
+    ReceiveDescriptor => |held: &Held| receive_descriptor(held.pair);
+    ReceiveAgain => |_: &Held| receive_descriptor(0);
+    NewDescriptor => |_: &Held| call(libc::SYS_dup, [1, 0, 0, 0]);
     // Programs, processes, threads.
     Execute => |_: &Held| execute(c"/bin/true", &[]);
     ExecuteFile => |held: &Held| match held.program.split_first() {
@@ -82,6 +84,7 @@ attempts! {
         call(libc::SYS_ptrace, [libc::PTRACE_SEIZE as c_long, held.outsider, 0, 0])
     };
     Signal => |held: &Held| call(libc::SYS_kill, [held.outsider, 0, 0, 0]);
+    RaiseLimit => |_: &Held| raise_limit();
     BecomeRoot => |_: &Held| call(libc::SYS_setresuid, [0, 0, 0, 0]);
     // Memory.
     MapExecutable => |_: &Held| map(libc::PROT_READ | libc::PROT_EXEC, PRIVATE, 4096).map(drop);
@@ -109,12 +112,22 @@ const X32: c_long = 0x4000_0000;
 
 /// What attempts need, got while everything was allowed.
 struct Held {
-    input: c_long,
-    input_path: CString,
+    input: AtomicI32,
+    input_path: OnceLock<CString>,
     outsider: c_long,
     socket: RawFd,
     pair: RawFd,
     program: Vec<CString>,
+}
+
+impl Held {
+    fn input(&self) -> c_long {
+        self.input.load(Ordering::Relaxed).into()
+    }
+
+    fn input_path(&self) -> c_long {
+        self.input_path.get().map_or(0, |name| path(name))
+    }
 }
 
 static HELD: OnceLock<Held> = OnceLock::new();
@@ -132,8 +145,8 @@ pub fn before_fork() {
     FORKED.store(nanoseconds(), Ordering::Relaxed);
 }
 
-/// Gets what attempts need. `input` is a descriptor that was opened for reading.
-pub fn prepare(input: RawFd, outsider: i32) {
+/// Gets what attempts need, but for what a job brings.
+pub fn prepare(outsider: i32) {
     let mut pair = [-1; 2];
     // SAFETY: `pair` has room for the two descriptors.
     let socket = unsafe {
@@ -142,14 +155,23 @@ pub fn prepare(input: RawFd, outsider: i32) {
     };
     let words = std::env::var(PROGRAM).unwrap_or_default();
     let held = Held {
-        input: input.into(),
-        input_path: c_string(&format!("/proc/self/fd/{input}")),
+        input: AtomicI32::new(-1),
+        input_path: OnceLock::new(),
         outsider: outsider.into(),
         socket,
         pair: pair.first().copied().unwrap_or(-1),
         program: words.split_whitespace().map(c_string).collect(),
     };
     let _ = HELD.set(held);
+}
+
+/// Says which descriptor was opened for reading.
+pub fn aim(input: RawFd) {
+    if let Some(held) = HELD.get() {
+        held.input.store(input, Ordering::Relaxed);
+        let path = c_string(&format!("/proc/self/fd/{input}"));
+        let _ = held.input_path.set(path);
+    }
 }
 
 fn c_string(text: &str) -> CString {
@@ -289,6 +311,27 @@ fn send_descriptor(held: &Held) -> Result<(), i32> {
     message.msg_controllen = length;
     let message = (&raw const message) as c_long;
     call(libc::SYS_sendmsg, [held.pair.into(), message, 0, 0])
+}
+
+/// From the other end of a pair that nobody writes to: only whether it may be asked.
+fn receive_descriptor(from: RawFd) -> Result<(), i32> {
+    // SAFETY: a message header is plain numbers and pointers, zero is a value.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    let message = (&raw mut message) as c_long;
+    let flags = libc::MSG_DONTWAIT.into();
+    match call(libc::SYS_recvmsg, [from.into(), message, flags, 0]) {
+        Err(libc::EAGAIN) => Ok(()),
+        other => other,
+    }
+}
+
+fn raise_limit() -> Result<(), i32> {
+    let limit = libc::rlimit64 {
+        rlim_cur: libc::RLIM64_INFINITY,
+        rlim_max: libc::RLIM64_INFINITY,
+    };
+    let limit = (&raw const limit) as c_long;
+    call(libc::SYS_prlimit64, [0, libc::RLIMIT_DATA.into(), limit, 0])
 }
 
 fn execute(program: &std::ffi::CStr, args: &[CString]) -> Result<(), i32> {

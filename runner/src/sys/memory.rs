@@ -214,6 +214,15 @@ pub fn own_pages(memory: &mut [u8]) {
     let _ = unsafe { rustix::mm::madvise(start, memory.len(), advice) };
 }
 
+/// Has the pages of memory at hand now, as if each had been read. A kernel that cannot
+/// (before 5.14) leaves them as they are.
+pub fn map_pages(memory: &[u8]) {
+    let advice = rustix::mm::Advice::LinuxPopulateRead;
+    let start = memory.as_ptr().cast_mut().cast();
+    // SAFETY: it is memory that we may read, and nothing is changed.
+    let _ = unsafe { rustix::mm::madvise(start, memory.len(), advice) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

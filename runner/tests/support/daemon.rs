@@ -258,10 +258,19 @@ impl Client {
     }
 
     pub fn begin_with(&mut self, session: &Session, queue_milliseconds: u32) -> u32 {
+        self.begin_of(&session.text(), session.open(), queue_milliseconds)
+    }
+
+    /// Sends a manifest and its descriptors.
+    pub fn begin_of(
+        &mut self,
+        text: &[u8],
+        fds: Vec<OwnedFd>,
+        queue_milliseconds: u32,
+    ) -> u32 {
         let number = self.next;
         self.next += 1;
-        let text = session.text();
-        for (bytes, fds) in request(number, &text, session.open(), queue_milliseconds) {
+        for (bytes, fds) in request(number, text, fds, queue_milliseconds) {
             self.send(&bytes, &fds);
         }
         number

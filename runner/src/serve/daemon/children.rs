@@ -105,16 +105,21 @@ impl Daemon {
         }
     }
 
-    pub(super) fn look_after_nursery(&mut self, now: Instant) -> Result<(), Error> {
+    /// What is to be done between events: now what must be, the rest when those who
+    /// wait for an answer have had the processors ([`REST`]).
+    pub(super) fn keep_house(&mut self, now: Instant) -> Result<(), Error> {
         if self.nursery.needs_zygote(now) {
             let (pid, control) = start_zygote(&self.options.lockdown)?;
             self.add_zygote(GENERAL, pid, control, now)?;
         }
-        let busy = !self.jobs.is_empty();
-        let again = self.nursery.replenish(busy, now)?;
-        if let Some(at) = again.filter(|_| !self.will_replenish) {
-            self.will_replenish = true;
-            self.poller.set(at, Alarm::Nursery);
+        if self.leftovers.len() > MAX_LEFTOVERS {
+            self.leftovers.clear();
+        }
+        let later = (!self.leftovers.is_empty()).then(|| now + REST);
+        let again = self.nursery.replenish(now)?.or(later);
+        if let Some(at) = again.filter(|_| !self.will_clean) {
+            self.will_clean = true;
+            self.poller.set(at, Alarm::Housekeeping);
         }
         self.nursery.flush();
         Ok(())

@@ -169,6 +169,7 @@ impl Daemon {
         let document = session::report(&job.manifest, &ledger, ending, &outputs, digests)
             .and_then(|report| answer(&report, &account));
         self.finish(id, document);
+        self.leftovers.push(Box::new((ledger, outputs)));
     }
 
     /// The last step of every job: its answer, its slot to the next.

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Of so many descriptors that were sent, our copies may wait to be closed.
+const FEW_DESCRIPTORS: usize = 8;
+
 impl Daemon {
     pub(super) fn enter(&mut self, id: ConnectionId, request: Request, now: Instant) {
         let number = request.number;
@@ -124,13 +127,20 @@ impl Daemon {
         let outputs = outputs::keep_copies(&job.manifest, &job.fds)?;
         let key = job.key.take().filter(|key| self.nursery.is_new(key));
         let files = key.is_some().then(|| files_of_key(&job.manifest, &job.fds));
-        let fds = std::mem::take(&mut job.fds);
+        let fds = session::in_order(&job.manifest, std::mem::take(&mut job.fds))?;
+        channel::make_all_wait(&fds);
+        let descriptors = fds.len();
         let mut outbox = idle::job_packets(&job.text, fds)?;
         job.text = Vec::new();
         let started = Instant::now();
-        let sending = match outbox.flush(&spare.socket) {
-            Ok(true) => None,
+        let mut sent = Vec::new();
+        let sending = match outbox.flush_into(&spare.socket, &mut sent) {
             Ok(false) => Some((spare.socket, outbox)),
+            Ok(true) if descriptors <= FEW_DESCRIPTORS => {
+                self.leftovers.push(Box::new((spare.socket, sent)));
+                None
+            }
+            Ok(true) => None,
             // It has died, which is told in its turn, as the VM's end.
             Err(_) => None,
         };

@@ -22,9 +22,9 @@ pub(super) const LEDGER_CHANNELS: usize = 256;
 pub(super) const LEDGER_STDERR_BYTES: usize = 256 << 10;
 /// Orders that a zygote has not answered.
 const MAX_ORDERS: usize = 32;
-/// A VM has the processors for so long before what it took is replaced, while half of
-/// the pool is left.
-const SETTLE: Duration = Duration::from_millis(2);
+/// A VM and its client have the processors for so long before what was taken is
+/// replaced, while half of the pool is left.
+pub const REST: Duration = Duration::from_millis(1);
 
 /// A process that waits.
 pub struct Spare {
@@ -105,12 +105,11 @@ impl Pool {
             .count()
     }
 
-    /// Orders what is missing of `idle` processes, and for who waits; while VMs are
-    /// `busy`, not at once. Gives the moment to come again.
+    /// Orders what is missing of `idle` processes, and for who waits; not at once, if
+    /// it need not be. Gives the moment to come again.
     pub(super) fn replenish(
         &mut self,
         idle: usize,
-        busy: bool,
         now: Instant,
     ) -> Result<Option<Instant>, Error> {
         if idle == 0 {
@@ -120,9 +119,9 @@ impl Pool {
             return Ok(None);
         }
         let there = self.spares.len() + self.ordered();
-        let settled = self.used + SETTLE;
-        if busy && self.wanted.is_empty() && there * 2 >= idle && settled > now {
-            return Ok((there < idle).then_some(settled));
+        let rested = self.used + REST;
+        if self.wanted.is_empty() && there * 2 >= idle && rested > now {
+            return Ok((there < idle).then_some(rested));
         }
         let wanted = self.wanted.len() + idle;
         while self.zygote.is_some()
@@ -147,6 +146,7 @@ impl Pool {
             return Err(Error::Failure(message.to_owned()));
         };
         let (ledger, file) = Ledger::new_file(channels, stderr_bytes)?;
+        ledger.touch();
         let (socket, theirs) =
             packet::pair().map_err(|errno| Error::failure("socketpair", errno))?;
         let order = Order::Fork {
