@@ -24,9 +24,10 @@ use seccompiler::{BpfMap, BpfProgram, TargetArch, compile_from_json, sock_filter
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-const DECIDING: [&str; 5] = [
+const DECIDING: [&str; 6] = [
     "src/engine.rs",
     "src/compile/depth.rs",
+    "src/compile/inline.rs",
     "src/compile/policy.rs",
     "src/artefact.rs",
     "src/hints.rs",

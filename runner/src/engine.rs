@@ -101,7 +101,7 @@ const PROCESSOR: [&str; 6] = [
 const PROCESSOR: [&str; 0] = [];
 
 /// What programs may use.
-#[cfg(feature = "compiler")]
+#[cfg(feature = "rewriting")]
 pub fn features() -> WasmFeatures {
     FEATURES
         .into_iter()

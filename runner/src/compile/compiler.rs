@@ -21,7 +21,7 @@ use crate::error::{Code, Error};
 use crate::hints::Hints;
 use crate::lockdown::{self, Filter, Limits, Options, Plan};
 
-use super::{depth, policy};
+use super::{depth, inline, policy};
 
 /// What the compiler may use, and how it is locked down.
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +103,7 @@ fn translate(
 ) -> Result<Vec<u8>, Error> {
     let hints = Hints::of_module(&module);
     let module = match determinism {
-        Determinism::Default => module,
+        Determinism::Default => inline::inline(&module).unwrap_or(module),
         Determinism::Strict => depth::count(&module)?,
     };
     let artefact = engine.precompile_module(&module);

@@ -15,6 +15,8 @@ mod child;
 pub mod compiler;
 #[cfg(feature = "compiler")]
 pub mod depth;
+#[cfg(feature = "rewriting")]
+pub mod inline;
 pub mod policy;
 mod refusals;
 mod room;
