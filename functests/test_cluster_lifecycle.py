@@ -42,7 +42,8 @@ def alive(pids: list[int]) -> list[int]:
     for pid in pids:
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
+            # Not there, or gone between the opening and the reading.
             continue
         if state.split()[0] != "Z":
             found.append(pid)
