@@ -24,10 +24,11 @@ use seccompiler::{BpfMap, BpfProgram, TargetArch, compile_from_json, sock_filter
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-const DECIDING: [&str; 6] = [
+const DECIDING: [&str; 7] = [
     "src/engine.rs",
     "src/compile/depth.rs",
     "src/compile/inline.rs",
+    "src/compile/parts.rs",
     "src/compile/policy.rs",
     "src/artefact.rs",
     "src/hints.rs",

@@ -29,17 +29,19 @@
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, Encode, ExportKind, Function, GlobalType,
-    Instruction, RawSection, ValType,
+    Instruction, ValType,
 };
 use wasmparser::{
-    BinaryReader, BinaryReaderError, CompositeInnerType, FuncToValidate, FuncType,
-    FuncValidatorAllocations, FunctionBody, Operator, Parser, Payload, TypeRef,
-    ValidPayload, Validator, ValidatorResources,
+    BinaryReader, BinaryReaderError, FuncToValidate, FuncType, FuncValidatorAllocations,
+    FunctionBody, Operator, Parser, Payload, TypeRef, ValidPayload, Validator,
+    ValidatorResources,
 };
 
 use crate::determinism::{STACK_EXPORT, START_EXPORT};
 use crate::engine;
 use crate::error::{Code, Error};
+
+use super::parts;
 
 /// What a frame weighs beside its values: return address, frame pointer, what the
 /// compiler keeps of the instance.
@@ -51,7 +53,6 @@ const VECTOR_BYTES: u32 = 16;
 const TYPE: u8 = 1;
 const GLOBAL: u8 = 6;
 const EXPORT: u8 = 7;
-const CODE: u8 = 10;
 const CUSTOM: u8 = 0;
 /// The order of known sections in a module, as their numbers.
 const ORDER: [u8; 13] = [1, 2, 3, 4, 5, 13, 6, 7, 8, 9, 12, 10, 11];
@@ -115,14 +116,7 @@ impl Pass {
         }
         match payload {
             Payload::TypeSection(section) => {
-                for group in section {
-                    for ty in group.map_err(invalid)?.into_types() {
-                        self.types.push(match ty.composite_type.inner {
-                            CompositeInnerType::Func(function) => Some(function),
-                            _ => None,
-                        });
-                    }
-                }
+                parts::add_types(section, &mut self.types).map_err(invalid)?;
             }
             Payload::ImportSection(section) => {
                 for import in section.into_imports() {
@@ -154,16 +148,9 @@ impl Pass {
     }
 
     fn section(&mut self, id: u8, bytes: &[u8], payload: &Payload<'_>) {
-        let drop = match payload {
-            // Exported instead; its place is for the counter.
-            Payload::StartSection { .. } => true,
-            // Offsets in code that is about to move.
-            Payload::CustomSection(section) => {
-                section.name().starts_with("metadata.code.")
-                    || section.name().starts_with(".debug_")
-            }
-            _ => false,
-        };
+        // A start function is exported instead; its place is for the counter.
+        let drop = matches!(payload, Payload::StartSection { .. })
+            || parts::has_offsets(payload);
         if !drop {
             let bytes = bytes.to_vec();
             self.sections.push(Section { id, bytes });
@@ -219,22 +206,9 @@ impl Pass {
 
     fn finish(mut self) -> Result<Vec<u8>, Error> {
         self.add_entries()?;
-        let mut code = Vec::new();
-        self.code.encode(&mut code);
-        // A section's own encoding begins with its length.
-        let mut reader = BinaryReader::new(&code, 0);
-        reader.read_var_u32().map_err(invalid)?;
-        let code = code.get(reader.original_position()..).unwrap_or_default();
-        let mut module = wasm_encoder::Module::new();
-        for section in &self.sections {
-            let data = match section.id {
-                CODE => code,
-                _ => &section.bytes,
-            };
-            let id = section.id;
-            module.section(&RawSection { id, data });
-        }
-        Ok(module.finish())
+        let sections = self.sections.iter();
+        let sections = sections.map(|section| (section.id, section.bytes.as_slice()));
+        parts::with_code(sections, &self.code).map_err(invalid)
     }
 
     /// Adds the types of blocks, the counter, and the exports.

@@ -23,11 +23,10 @@
 mod caller;
 mod small;
 
-use wasm_encoder::{CodeSection, Encode, RawSection};
-use wasmparser::{
-    BinaryReader, BinaryReaderError, CompositeInnerType, FuncType, FunctionBody, Parser,
-    Payload, TypeRef,
-};
+use wasm_encoder::CodeSection;
+use wasmparser::{BinaryReaderError, FuncType, FunctionBody, Parser, Payload, TypeRef};
+
+use super::parts;
 
 use caller::Caller;
 use small::Small;
@@ -39,8 +38,6 @@ const MAX_FUNCTIONS: u32 = 250_000;
 const PASSES: usize = 2;
 /// In each pass a module's code grows to twice what it was, or by this.
 const MIN_ROOM_BYTES: usize = 64 << 10;
-
-const CODE: u8 = 10;
 
 /// The module with its smallest functions inlined; none if there is nothing to do.
 pub fn inline(module: &[u8]) -> Option<Vec<u8>> {
@@ -81,14 +78,8 @@ impl<'a> Module<'a> {
         };
         for payload in Parser::new(0).parse_all(bytes) {
             let payload = payload?;
-            let has_offsets = matches!(
-                &payload,
-                Payload::CustomSection(section)
-                    if section.name().starts_with("metadata.code.")
-                        || section.name().starts_with(".debug_")
-            );
             if let Some((id, range)) = payload.as_section()
-                && !has_offsets
+                && !parts::has_offsets(&payload)
             {
                 let content = bytes.get(range).unwrap_or_default();
                 module.sections.push((id, content));
@@ -105,14 +96,7 @@ impl<'a> Module<'a> {
     fn add(&mut self, payload: Payload<'a>) -> Result<(), BinaryReaderError> {
         match payload {
             Payload::TypeSection(section) => {
-                for group in section {
-                    for ty in group?.into_types() {
-                        self.types.push(match ty.composite_type.inner {
-                            CompositeInnerType::Func(function) => Some(function),
-                            _ => None,
-                        });
-                    }
-                }
+                parts::add_types(section, &mut self.types)?;
             }
             Payload::ImportSection(section) => {
                 for import in section.into_imports() {
@@ -159,37 +143,23 @@ impl<'a> Module<'a> {
                 }
             }
         }
-        has_changed.then(|| self.with_code(&code))?
+        let sections = self.sections.iter().copied();
+        has_changed.then(|| parts::with_code(sections, &code).ok())?
     }
 
-    /// The function at `index` of those with bodies, if calls of it are to be replaced.
-    fn small(&self, index: usize) -> Option<Small> {
+    /// The type of the function at `index` of those with bodies.
+    fn type_of(&self, index: usize) -> Option<&FuncType> {
         let ty = self.types_of.get(index)?;
-        let ty = self.types.get(*ty as usize)?.as_ref()?;
-        Small::read(self.bytes, self.bodies.get(index)?, ty)
+        self.types.get(*ty as usize)?.as_ref()
+    }
+
+    /// That function, if calls of it are to be replaced.
+    fn small(&self, index: usize) -> Option<Small> {
+        Small::read(self.bytes, self.bodies.get(index)?, self.type_of(index)?)
     }
 
     fn parameters(&self, index: usize) -> Option<u32> {
-        let ty = self
-            .types
-            .get(*self.types_of.get(index)? as usize)?
-            .as_ref()?;
-        u32::try_from(ty.params().len()).ok()
-    }
-
-    fn with_code(&self, code: &CodeSection) -> Option<Vec<u8>> {
-        let mut bytes = Vec::new();
-        code.encode(&mut bytes);
-        // A section's own encoding begins with its length.
-        let mut reader = BinaryReader::new(&bytes, 0);
-        reader.read_var_u32().ok()?;
-        let code = bytes.get(reader.original_position()..)?;
-        let mut module = wasm_encoder::Module::new();
-        for (id, content) in &self.sections {
-            let data = if *id == CODE { code } else { content };
-            module.section(&RawSection { id: *id, data });
-        }
-        Some(module.finish())
+        u32::try_from(self.type_of(index)?.params().len()).ok()
     }
 }
 

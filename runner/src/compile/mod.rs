@@ -17,6 +17,8 @@ pub mod compiler;
 pub mod depth;
 #[cfg(feature = "rewriting")]
 pub mod inline;
+#[cfg(feature = "rewriting")]
+mod parts;
 pub mod policy;
 mod refusals;
 mod room;
