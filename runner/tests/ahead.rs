@@ -79,22 +79,35 @@ impl Smaps {
         if !smaps.contains(".cwasm") || !stat.contains(") S ") {
             return None;
         }
-        let mut found = Smaps {
-            is_mapped: false,
-            own_kib: 0,
-        };
-        let mut inside = false;
-        for line in smaps.lines() {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            if !words[0].ends_with(':') {
-                inside = line.ends_with(".cwasm") && words[1].starts_with("rw");
-                found.is_mapped |= inside;
-            } else if inside && words[0] == "Private_Dirty:" {
-                found.own_kib += words[1].parse::<u64>().unwrap();
-            }
-        }
-        Some(found)
+        let own_kib = kib_of(&smaps, "Private_Dirty:", |rights, line| {
+            rights.starts_with("rw") && line.ends_with(".cwasm")
+        });
+        Some(Smaps {
+            is_mapped: own_kib.is_some(),
+            own_kib: own_kib.unwrap_or(0),
+        })
     }
+}
+
+/// KiB of one kind in the mappings that are wanted, by their rights and their line;
+/// none if there is none of these.
+fn kib_of(
+    smaps: &str,
+    kind: &str,
+    is_wanted: impl Fn(&str, &str) -> bool,
+) -> Option<u64> {
+    let mut found = None;
+    let mut inside = false;
+    for line in smaps.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if !words[0].ends_with(':') {
+            inside = is_wanted(words[1], line);
+            found = found.or(inside.then_some(0));
+        } else if inside && words[0] == kind {
+            found = found.map(|kib| kib + words[1].parse::<u64>().unwrap());
+        }
+    }
+    found
 }
 
 #[test]
@@ -279,21 +292,15 @@ impl CodePages {
             // Its data are the file's in any case.
             smaps.contains("/zvm\n").then_some(smaps)
         });
-        let mut found = CodePages {
-            are_the_files: false,
-            huge_kib: 0,
+        let of_code = |is_wanted: fn(&str) -> bool| {
+            kib_of(&smaps, "AnonHugePages:", |rights, line| {
+                rights.starts_with("r-x") && is_wanted(line)
+            })
         };
-        let mut inside = false;
-        for line in smaps.lines() {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            if !words[0].ends_with(':') {
-                let is_code = words[1].starts_with("r-x");
-                found.are_the_files |= is_code && line.ends_with("/zvm");
-                inside = is_code && words.len() == 5;
-            } else if inside && words[0] == "AnonHugePages:" {
-                found.huge_kib += words[1].parse::<u64>().unwrap();
-            }
+        CodePages {
+            are_the_files: of_code(|line| line.ends_with("/zvm")).is_some(),
+            // Nobody's file: nothing follows the five words of each mapping.
+            huge_kib: of_code(|line| line.split_whitespace().count() == 5).unwrap_or(0),
         }
-        found
     }
 }

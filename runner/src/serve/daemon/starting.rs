@@ -140,9 +140,9 @@ impl Daemon {
                 self.leftovers.push(Box::new((spare.socket, sent)));
                 None
             }
-            Ok(true) => None,
-            // It has died, which is told in its turn, as the VM's end.
-            Err(_) => None,
+            // Too many to keep; or it has died, which is told in its turn, as the VM's
+            // end.
+            Ok(true) | Err(_) => None,
         };
         if let Some((socket, _)) = &sending {
             self.poller.add_writable(socket, Token::Job(id))?;
